@@ -1,0 +1,55 @@
+# The two commands of the README are `make book` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+TORCH ?= default
+BIN = .venv/bin
+# Threads that spin at barriers make everything slower when cores are shared.
+export OMP_WAIT_POLICY = PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint check serve lab reproduce bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo "Options: TORCH=cpu (set up without CUDA), PYTHON=python3.12, DATA=folder of coco_annotations/ and coco_mini/"
+
+setup: ## make or update the virtual environment in .venv
+	@$(PYTHON) setup_env.py --torch $(TORCH)
+
+book: setup ## execute what changed, then render the book into _build/html
+	@$(BIN)/python -m calbook.bookbuild all
+
+test: setup ## run all tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## style, types, spelling, notebooks without outputs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/codespell
+	@$(BIN)/nbstripout --verify --keep-id book/*.ipynb
+
+check: lint ## everything CI checks: lint, the book from clean, all tests in CI mode
+	rm -rf _build
+	@$(MAKE) --no-print-directory book
+	@CI=true $(MAKE) --no-print-directory test
+
+serve: book ## build the book and show it on http://localhost:8000
+	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: setup ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir book
+
+reproduce: setup ## run again, on real data, the measurements in experiments/results
+	@$(BIN)/python experiments/reproduce.py $(if $(DATA),--data "$(DATA)")
+
+bench: setup ## time the package against references, as ratios
+	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra book --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade -q -o requirements.lock
+
+clean: ## delete what was built (not .venv)
+	rm -rf _build

@@ -1,0 +1,201 @@
+"""Boxes, crops and the affine maps between picture, input and heatmap pixels.
+
+A top-down estimator sees one person at a time: a box is grown to the shape of
+the network's input, cut out, and the joints found on it are mapped back. Every
+one of these maps depends on what "pixel (0, 0)" means. Two conventions exist:
+
+``"unbiased"`` (Huang et al., *The Devil is in the Details*, 2020; used by CAL):
+    lengths are measured between pixel *centres*, so a row of W pixels has length
+    W - 1. Input and heatmap share their corner pixel centres; mirroring a
+    picture and mirroring its heatmap are the same thing.
+
+``"biased"`` (SimpleBaseline, HRNet):
+    a row of W pixels has length W, yet pixel centres sit on integers. The map
+    from input to heatmap divides by W / w, and mirroring the heatmap misses the
+    mirrored joint by 1 - w / W (three quarters of a pixel at stride 4).
+
+The package uses ``"unbiased"``; ``"biased"`` is here to be studied (chapter 3)
+and to match published weights. Points are (x, y), sizes (height, width).
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Convention = Literal["unbiased", "biased"]
+Size = tuple[int, int]  # (height, width)
+
+PADDING = 1.25  # how much a box grows before it is cut out (SimpleBaseline, HRNet, UDP, CAL)
+
+
+class CropBox(NamedTuple):
+    """The rectangle of a picture that fills the network's input.
+
+    Attributes:
+        center: ``(..., 2)`` as (x, y) in picture pixels.
+        extent: ``(..., 2)`` as (width, height) in picture pixels.
+    """
+
+    center: Tensor
+    extent: Tensor
+
+
+def clean_boxes(boxes: Tensor, picture_size: Size) -> tuple[Tensor, Tensor]:
+    """Clip annotated boxes to the picture as the published readers do.
+
+    Args:
+        boxes: ``(N, 4)`` as x, y, width, height in picture pixels.
+        picture_size: Height and width of the picture.
+
+    Returns:
+        The clipped boxes ``(N, 4)`` and which of them are usable ``(N,)``. As in
+        the published code a clipped box ends on the last pixel centre, so an
+        unclipped box of width w comes out w - 1 wide.
+    """
+    height, width = picture_size
+    first = boxes[:, :2].clamp(min=0)
+    last = first + (boxes[:, 2:] - 1).clamp(min=0)
+    last = torch.minimum(last, boxes.new_tensor([width - 1, height - 1]))
+    usable = (boxes[:, 2:] > 0).all(1) & (last >= first).all(1)
+    return torch.cat([first, last - first], dim=1), usable
+
+
+def box_to_crop(boxes: Tensor, input_size: Size, padding: float = PADDING) -> CropBox:
+    """Grow boxes to the input's shape, about their centre.
+
+    The shorter side (relative to the input) grows until the shapes agree, then
+    both sides grow by ``padding``.
+
+    Args:
+        boxes: ``(..., 4)`` as x, y, width, height in picture pixels.
+        input_size: Height and width of the network's input.
+        padding: Factor applied to both sides after the shapes agree.
+
+    >>> box_to_crop(torch.tensor([0.0, 0.0, 30.0, 80.0]), (128, 96), padding=1.0)
+    CropBox(center=tensor([15., 40.]), extent=tensor([60., 80.]))
+    """
+    aspect = input_size[1] / input_size[0]  # width / height
+    width, height = boxes[..., 2], boxes[..., 3]
+    grown = torch.stack([torch.maximum(width, height * aspect), torch.maximum(height, width / aspect)], dim=-1)
+    return CropBox(center=boxes[..., :2] + boxes[..., 2:] / 2, extent=grown * padding)
+
+
+def _span(size: Size, convention: Convention) -> tuple[float, float]:
+    """Length (x, y) that a grid of ``size`` covers under a convention."""
+    if convention not in ("unbiased", "biased"):
+        raise ValueError(f"unknown pixel convention {convention!r}: choose 'unbiased' or 'biased'")
+    shrink = 1 if convention == "unbiased" else 0
+    if min(size) <= shrink:
+        raise ValueError(f"size {size} is too small for the {convention!r} convention")
+    return size[1] - shrink, size[0] - shrink
+
+
+def stride(input_size: Size, heatmap_size: Size, convention: Convention = "unbiased") -> tuple[float, float]:
+    """Input pixels per heatmap pixel, as (x, y).
+
+    >>> [round(s, 4) for s in stride((128, 96), (32, 24))]
+    [4.1304, 4.0968]
+    >>> stride((128, 96), (32, 24), "biased")
+    (4.0, 4.0)
+    """
+    (wide, high), (w, h) = _span(input_size, convention), _span(heatmap_size, convention)
+    return wide / w, high / h
+
+
+def crop_matrix(
+    crop: CropBox,
+    input_size: Size,
+    rotation: Tensor | float = 0.0,
+    convention: Convention = "unbiased",
+) -> Tensor:
+    """The affine maps from picture pixels to input pixels.
+
+    With d = point - center, R the rotation by theta and S the input's span (see
+    the module's text), the map is  (R d / extent + 1/2) * S: the crop's centre
+    goes to the middle of the span.
+
+    Args:
+        crop: Centres and extents ``(..., 2)``.
+        input_size: Height and width of the input.
+        rotation: Degrees, clockwise on the screen (y points down), scalar or ``(...)``.
+        convention: Pixel convention of the input grid.
+
+    Returns:
+        ``(..., 2, 3)`` matrices A with input = A @ (x, y, 1).
+    """
+    angle = torch.deg2rad(torch.as_tensor(rotation, dtype=crop.center.dtype, device=crop.center.device))
+    angle = angle.expand(crop.center.shape[:-1])
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (..., 2, 2)
+    span = crop.center.new_tensor(_span(input_size, convention))
+    linear = turn * (span / crop.extent)[..., None]
+    shift = span / 2 - (linear @ crop.center[..., None])[..., 0]
+    return torch.cat([linear, shift[..., None]], dim=-1)
+
+
+def transform(points: Tensor, matrix: Tensor) -> Tensor:
+    """Map points ``(..., N, 2)`` by affine matrices ``(..., 2, 3)``."""
+    return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Inverses ``(..., 2, 3)`` of affine matrices ``(..., 2, 3)``."""
+    linear = torch.linalg.inv(matrix[..., :2])
+    return torch.cat([linear, -(linear @ matrix[..., 2:])], dim=-1)
+
+
+def sample_crops(picture: Tensor, matrices: Tensor, input_size: Size) -> Tensor:
+    """Cut crops out of a picture by bilinear sampling, zero outside it.
+
+    Each input pixel takes the value at its own place in the picture, without
+    smoothing first, as the published readers do. A person much larger than the
+    input is therefore aliased: shrink the picture first where that matters.
+
+    Args:
+        picture: ``(C, H, W)``, floating point.
+        matrices: ``(B, 2, 3)`` from picture to input pixels, of ``crop_matrix``.
+        input_size: Height and width of the crops.
+
+    Returns:
+        Crops ``(B, C, *input_size)``.
+    """
+    inverse = invert(matrices)
+    height, width = input_size
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=matrices.dtype, device=matrices.device),
+        torch.arange(width, dtype=matrices.dtype, device=matrices.device),
+        indexing="ij",
+    )
+    pixels = torch.stack([x, y], dim=-1).reshape(1, -1, 2)  # (1, H*W, 2)
+    source = transform(pixels, inverse).reshape(-1, height, width, 2)  # (B, H, W, 2) in picture pixels
+    # grid_sample counts from -1 at the first pixel centre to 1 at the last (align_corners).
+    last = source.new_tensor([max(picture.shape[-1] - 1, 1), max(picture.shape[-2] - 1, 1)])
+    grid = (2 * source / last - 1).to(picture.dtype)
+    pictures = picture.expand(len(matrices), *picture.shape)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def flip_joints(joints: Tensor, width: int, mirror: Sequence[int]) -> Tensor:
+    """Joints ``(..., K, 2)`` of the horizontally mirrored picture of ``width`` pixels.
+
+    Args:
+        joints: (x, y) in pixels of the picture.
+        width: Width of the picture.
+        mirror: Index of each joint's partner, ``Skeleton.mirror``.
+    """
+    flipped = torch.stack([width - 1 - joints[..., 0], joints[..., 1]], dim=-1)
+    return flipped[..., list(mirror), :]
+
+
+def flip_heatmaps(heatmaps: Tensor, mirror: Sequence[int]) -> Tensor:
+    """Heatmaps ``(..., K, h, w)`` of the mirrored picture."""
+    return heatmaps.flip(-1)[..., list(mirror), :, :]
+
+
+def flip_offsets(offsets: Tensor, mirror: Sequence[int]) -> Tensor:
+    """Offset fields ``(..., K, 2, h, w)`` of the mirrored picture: x changes sign."""
+    flipped = offsets.flip(-1)[..., list(mirror), :, :, :]
+    return flipped * flipped.new_tensor([-1.0, 1.0])[:, None, None]

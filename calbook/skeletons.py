@@ -1,0 +1,127 @@
+"""Which joints a person has: names, limbs, mirror pairs, OKS tolerances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The joints of one annotation scheme, in the order of its arrays.
+
+    Attributes:
+        name: How the scheme is called in this package.
+        joints: Joint names; their order is the order of every ``(K, 2)`` array.
+        limbs: Pairs of joint indices to join by a line in a drawing.
+        sigmas: Per-joint standard deviations of the annotators, as a share of
+            the square root of the person's area (COCO keypoint evaluation;
+            equation 16 of the CAL paper uses kappa = 2 * sigma).
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.sigmas) != len(self.joints):
+            raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints, K."""
+        return len(self.joints)
+
+    @property
+    def mirror(self) -> tuple[int, ...]:
+        """Index of each joint's partner in a mirrored picture, itself if none.
+
+        >>> COCO.mirror[:5]
+        (0, 2, 1, 4, 3)
+        """
+        index = {name: i for i, name in enumerate(self.joints)}
+        partner = [
+            index.get(name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_"), i)
+            for i, name in enumerate(self.joints)
+        ]
+        return tuple(partner)
+
+    def sigma_tensor(self, like: Tensor) -> Tensor:
+        """The OKS tolerances as a ``(K,)`` tensor on the device of ``like``."""
+        return torch.tensor(self.sigmas, dtype=like.dtype, device=like.device)
+
+
+COCO = Skeleton(
+    name="coco",
+    joints=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    limbs=(
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
+        (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+    ),
+    sigmas=(
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
+        0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+    ),
+)  # fmt: skip
+
+# MPII and LSP are scored with PCK, which has no sigmas. Where a joint has no COCO
+# counterpart, the tolerance of the nearest one with a similar spread is used.
+MPII = Skeleton(
+    name="mpii",
+    joints=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+        "pelvis", "thorax", "upper_neck", "head_top",
+        "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    ),
+    limbs=(
+        (0, 1), (1, 2), (2, 6), (3, 6), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9),
+        (10, 11), (11, 12), (12, 7), (13, 7), (13, 14), (14, 15),
+    ),
+    sigmas=(
+        0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079,
+        0.062, 0.072, 0.079, 0.079, 0.072, 0.062,
+    ),
+)  # fmt: skip
+
+LSP = Skeleton(
+    name="lsp",
+    joints=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+        "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+        "neck", "head_top",
+    ),
+    limbs=(
+        (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 8), (9, 10), (10, 11),
+        (8, 12), (9, 12), (12, 13), (2, 8), (3, 9), (2, 3),
+    ),
+    sigmas=(
+        0.089, 0.087, 0.107, 0.107, 0.087, 0.089,
+        0.062, 0.072, 0.079, 0.079, 0.072, 0.062, 0.079, 0.079,
+    ),
+)  # fmt: skip
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, MPII, LSP)}
+
+
+def from_category(keypoints: Sequence[str], skeleton: Sequence[Sequence[int]] = ()) -> Skeleton:
+    """The skeleton that a COCO ``categories`` entry describes.
+
+    A known list of joint names gives the known skeleton. Any other gets the mean
+    COCO tolerance for all its joints, so that OKS stays defined.
+
+    Args:
+        keypoints: Joint names, as in ``categories[0]["keypoints"]``.
+        skeleton: Limbs as pairs of 1-based joint numbers, as COCO writes them.
+    """
+    for known in SKELETONS.values():
+        if known.joints == tuple(keypoints):
+            return known
+    limbs = tuple((int(a) - 1, int(b) - 1) for a, b in skeleton)
+    sigma = sum(COCO.sigmas) / COCO.num_joints
+    return Skeleton("custom", tuple(keypoints), limbs, (sigma,) * len(keypoints))

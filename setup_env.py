@@ -1,0 +1,119 @@
+"""Make the virtual environment that `make book` and `make test` run in.
+
+Needs only a Python from 3.11 to 3.13 with its `venv` module: this file imports nothing
+else and stays readable to older Pythons, so that they can say what is wrong.
+"""
+
+import argparse
+import hashlib
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+LOCK = os.path.join(ROOT, "requirements.lock")
+STAMP = os.path.join(VENV, "calbook-setup")
+OLDEST, NEWEST = (3, 11), (3, 13)
+NEEDED_GB = {"default": 6.0, "cpu": 2.5}  # measured on Linux: 5.1 and 1.6 GB after set-up
+GPU_ONLY = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)==")
+
+
+def fail(message):
+    sys.exit("setup: " + message)
+
+
+def check_machine(variant):
+    """Stop with one line if this Python or disk cannot hold the environment."""
+    version = sys.version_info[:2]
+    if not OLDEST <= version <= NEWEST:
+        fail(
+            "Python %d.%d found, but 3.11 to 3.13 is needed: install one and run `make PYTHON=/path/to/python3.12 ...`"
+            % version
+        )
+    try:
+        for module in ("venv", "ensurepip"):  # Debian ships Python without either
+            importlib.import_module(module)
+    except ImportError:
+        fail("this Python has no venv module: install it (Debian, Ubuntu: `apt install python3-venv`) and try again")
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < NEEDED_GB[variant]:
+        fail(
+            "%.1f GB free in the project folder, but %.1f GB are needed: make room%s"
+            % (free, NEEDED_GB[variant], "" if variant == "cpu" else ", or choose the smaller `TORCH=cpu`")
+        )
+
+
+def lock_blocks():
+    """The lock's requirements with their hashes, one string per package."""
+    with open(LOCK, encoding="utf-8") as file:
+        return re.findall(r"^\S.*(?:\n[ ]+\S.*)*", file.read(), flags=re.MULTILINE)
+
+
+def run(step, *command):
+    """Run a command; on failure its own output stays above our one line."""
+    print("setup: " + step, flush=True)
+    try:
+        subprocess.run(command, check=True, cwd=ROOT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        code = getattr(error, "returncode", error)
+        fail("could not %s (%s); the lines above say why. Nothing is lost: run the same command again." % (step, code))
+
+
+def install(variant):
+    bin_folder = "Scripts" if os.name == "nt" else "bin"
+    python = os.path.join(VENV, bin_folder, "python")
+    uv = os.path.join(VENV, bin_folder, "uv")
+    if not os.path.exists(python):
+        run("create the virtual environment", sys.executable, "-m", "venv", VENV)
+
+    blocks = lock_blocks()
+    bootstrap = os.path.join(VENV, "uv.lock.txt")  # uv itself, from the same hashed lock
+    with open(bootstrap, "w", encoding="utf-8") as file:
+        file.writelines(block + "\n" for block in blocks if block.startswith("uv=="))
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--require-hashes", "-r", bootstrap]
+    run("install uv", *pip)
+
+    chosen = LOCK
+    if variant == "cpu":
+        chosen = os.path.join(VENV, "cpu.lock.txt")
+        with open(chosen, "w", encoding="utf-8") as file:
+            file.writelines(block + "\n" for block in blocks if not GPU_ONLY.match(block))
+    uv_install = [uv, "pip", "install", "-q", "--python", python]
+    run("install the locked packages", *uv_install, "--require-hashes", "--no-deps", "-r", chosen)
+    if variant == "cpu":  # torch's own index names its builds apart, so the lock's hashes cannot cover them
+        pins = [re.match(r"[^ ;\\]+", block).group() for block in blocks if re.match(r"torch(vision)?==", block)]
+        run("install torch without CUDA", *uv_install, "--torch-backend=cpu", *pins)
+    run("install calbook", *uv_install, "--no-deps", "--editable", ROOT)
+    run("check that torch and torchvision fit together", python, "-c", "import torchvision; torchvision.ops.nms")
+
+
+def fingerprint(variant):
+    digest = hashlib.sha256(variant.encode())
+    for path in (LOCK, os.path.join(ROOT, "pyproject.toml"), os.path.abspath(__file__)):
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Set up .venv with the exact versions of requirements.lock.")
+    parser.add_argument("--torch", choices=sorted(NEEDED_GB), default="default", help="cpu: leave out CUDA (smaller)")
+    variant = parser.parse_args().torch
+    wanted = fingerprint(variant)
+    if os.path.exists(STAMP):
+        with open(STAMP, encoding="utf-8") as file:
+            if file.read() == wanted:
+                return
+    check_machine(variant)
+    install(variant)
+    with open(STAMP, "w", encoding="utf-8") as file:
+        file.write(wanted)
+    print("setup: done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
