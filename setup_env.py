@@ -63,7 +63,17 @@ def run(step, *command):
         fail("could not %s (%s); the lines above say why. Nothing is lost: run the same command again." % (step, code))
 
 
+def trust_this_machine():
+    """Let uv trust the certificates that this machine trusts, as pip does: companies add their own."""
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or paths.capath:
+        os.environ.setdefault("UV_SYSTEM_CERTS", "true")
+
+
 def install(variant):
+    trust_this_machine()
     bin_folder = "Scripts" if os.name == "nt" else "bin"
     python = os.path.join(VENV, bin_folder, "python")
     uv = os.path.join(VENV, bin_folder, "uv")
