@@ -9,9 +9,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "calbook"
 LAYERS = [
     {"geometry", "skeletons", "poses"},
     {"codecs", "gmm", "losses", "models", "data", "metrics"},
+    {"training"},
     {"ceiling", "quantization", "results"},
     {"cli"},
-    {"bookbuild", "interactive", "plotting"},
+    {"bookbuild", "interactive", "page", "plotting"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
