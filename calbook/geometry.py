@@ -43,23 +43,28 @@ class CropBox(NamedTuple):
     extent: Tensor
 
 
-def clean_boxes(boxes: Tensor, picture_size: Size) -> tuple[Tensor, Tensor]:
+def clean_boxes(boxes: Tensor, picture_size: Size | Tensor) -> tuple[Tensor, Tensor]:
     """Clip annotated boxes to the picture as the published readers do.
 
     Args:
         boxes: ``(N, 4)`` as x, y, width, height in picture pixels.
-        picture_size: Height and width of the picture.
+        picture_size: Height and width of the picture, or ``(N, 2)`` of each box's own.
 
     Returns:
-        The clipped boxes ``(N, 4)`` and which of them are usable ``(N,)``. As in
-        the published code a clipped box ends on the last pixel centre, so an
-        unclipped box of width w comes out w - 1 wide.
+        The clipped boxes ``(N, 4)`` and which of them are usable ``(N,)``: positive
+        as annotated, in the picture, and more than a point. As in the published
+        code a clipped box ends on a pixel centre, so an unclipped box of width w
+        comes out w - 1 wide.
+
+    >>> boxes, usable = clean_boxes(torch.tensor([[-5.0, 10.0, 30.0, 80.0], [70.0, 0.0, 9.0, 9.0]]), (50, 60))
+    >>> boxes[0].tolist(), usable.tolist()
+    ([0.0, 10.0, 29.0, 39.0], [True, False])
     """
-    height, width = picture_size
+    sizes = torch.as_tensor(picture_size, dtype=boxes.dtype, device=boxes.device)  # (2,) or (N, 2)
     first = boxes[:, :2].clamp(min=0)
     last = first + (boxes[:, 2:] - 1).clamp(min=0)
-    last = torch.minimum(last, boxes.new_tensor([width - 1, height - 1]))
-    usable = (boxes[:, 2:] > 0).all(1) & (last >= first).all(1)
+    last = torch.minimum(last, sizes.flip(-1) - 1)
+    usable = (boxes[:, 2:] > 0).all(1) & (last >= first).all(1) & (last > first).any(1)
     return torch.cat([first, last - first], dim=1), usable
 
 
@@ -115,7 +120,10 @@ def crop_matrix(
 
     With d = point - center, R the rotation by theta and S the input's span (see
     the module's text), the map is  (R d / extent + 1/2) * S: the crop's centre
-    goes to the middle of the span.
+    goes to the middle of the span. With ``heatmap_size`` for ``input_size`` the
+    maps lead to heatmap pixels. The published biased code scales both axes by the
+    width's factor, the same for crops of ``box_to_crop``, which have the input's
+    shape.
 
     Args:
         crop: Centres and extents ``(..., 2)``.
@@ -137,7 +145,11 @@ def crop_matrix(
 
 
 def transform(points: Tensor, matrix: Tensor) -> Tensor:
-    """Map points ``(..., N, 2)`` by affine matrices ``(..., 2, 3)``."""
+    """Map points (x, y), ``(..., N, 2)``, by affine matrices ``(..., 2, 3)``.
+
+    >>> transform(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 0.0, 5.0], [0.0, 2.0, 0.0]]))
+    tensor([[7., 4.]])
+    """
     return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]
 
 
@@ -155,7 +167,7 @@ def sample_crops(picture: Tensor, matrices: Tensor, input_size: Size) -> Tensor:
     input is therefore aliased: shrink the picture first where that matters.
 
     Args:
-        picture: ``(C, H, W)``, floating point.
+        picture: ``(C, H, W)``, float32 or float64 (half precision cannot count pixels).
         matrices: ``(B, 2, 3)`` from picture to input pixels, of ``crop_matrix``.
         input_size: Height and width of the crops.
 

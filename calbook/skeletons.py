@@ -1,5 +1,6 @@
 """Which joints a person has: names, limbs, mirror pairs, OKS tolerances."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Skeleton:
     sigmas: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if not all(0 <= joint < len(self.joints) for limb in self.limbs for joint in limb):
+            raise ValueError(f"skeleton {self.name!r} has a limb with a joint beyond 0 to {len(self.joints) - 1}")
         if len(self.sigmas) != len(self.joints):
             raise ValueError(f"skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas")
 
@@ -38,19 +41,34 @@ class Skeleton:
     def mirror(self) -> tuple[int, ...]:
         """Index of each joint's partner in a mirrored picture, itself if none.
 
+        Partners are found by name: ``left_knee`` and ``right_knee``, ``LKnee`` and
+        ``RKnee``, ``knee_l`` and ``knee_r``.
+
         >>> COCO.mirror[:5]
         (0, 2, 1, 4, 3)
         """
         index = {name: i for i, name in enumerate(self.joints)}
-        partner = [
-            index.get(name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_"), i)
-            for i, name in enumerate(self.joints)
-        ]
-        return tuple(partner)
+        return tuple(index.get(_other_side(name), i) for i, name in enumerate(self.joints))
 
     def sigma_tensor(self, like: Tensor) -> Tensor:
         """The OKS tolerances as a ``(K,)`` tensor on the device of ``like``."""
         return torch.tensor(self.sigmas, dtype=like.dtype, device=like.device)
+
+
+def _other_side(name: str) -> str:
+    """The name of a joint's mirror partner: left for right, l for r at either end.
+
+    >>> [_other_side(name) for name in ("left_knee", "RightHip", "l_ear", "knee_r", "LWrist", "nose", "rib")]
+    ['right_knee', 'LeftHip', 'r_ear', 'knee_l', 'RWrist', 'nose', 'rib']
+    """
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group()
+        swapped = swap[word.lower()]
+        return swapped.upper() if word.isupper() else swapped.capitalize() if word[0].isupper() else swapped
+
+    return re.sub(r"(?i:left|right)|^[lr](?=[_. -])|(?<=[_. -])[lr]$|^[LR](?=[_. A-Z-])|(?<=[_. -])[LR]$", other, name)
 
 
 COCO = Skeleton(

@@ -1,0 +1,1 @@
+"""Pictures and annotations: synthetic people, COCO layout, checks."""

@@ -1,0 +1,190 @@
+"""How good poses are: object keypoint similarity, and COCO's AP and AR.
+
+OKS is computed here, in batches on any device; AP and AR come from pycocotools,
+which defines them.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import coco as pycoco
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+
+from calbook.data.annotations import Entry, find_defects, load, person_category
+from calbook.data.defects import DataError, Defect, shown
+from calbook.skeletons import COCO, from_category
+
+FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")  # pycocotools' order
+SCORE_THRESHOLD = 0.2  # joints scored lower do not count in a pose's score (SimpleBaseline, HRNet, CAL)
+
+_EPS = float(np.spacing(1))  # added to the area by pycocotools
+
+
+def oks(pred: Tensor, truth: Tensor, visible: Tensor, areas: Tensor, sigmas: Tensor) -> Tensor:
+    """Object keypoint similarity (equation 16 of the CAL paper), person by person.
+
+    The mean over labelled joints of  exp(-d^2 / (2 s^2 kappa^2)),  where d is the
+    distance to the joint, s^2 the person's area and kappa = 2 sigma. The same
+    arithmetic as in pycocotools, with its epsilon; in double precision the same
+    digits.
+
+    Args:
+        pred: ``(N, K, 2)`` as (x, y) in picture pixels.
+        truth: ``(N, K, 2)`` as (x, y) in picture pixels.
+        visible: ``(N, K)``, positive where labelled.
+        areas: ``(N,)`` in square pixels.
+        sigmas: ``(K,)``, such as ``Skeleton.sigma_tensor``.
+
+    Returns:
+        ``(N,)`` in [0, 1]; NaN for a person without any labelled joint, whose
+        similarity is not defined.
+
+    >>> truth = torch.zeros(1, 2, 2)
+    >>> pred = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
+    >>> oks(pred, truth, torch.tensor([[2, 1]]), torch.tensor([100.0]), torch.tensor([0.1, 0.25]))
+    tensor([0.8033])
+    """
+    squared = (pred - truth).square().sum(-1)  # (N, K)
+    kappa = 2 * sigmas
+    similarity = torch.exp(-(squared / kappa.square() / (areas[:, None] + _EPS) / 2))  # (N, K)
+    labelled = visible > 0
+    return torch.where(labelled, similarity, 0.0).sum(-1) / labelled.sum(-1)
+
+
+def pose_scores(box_scores: Tensor, scores: Tensor, threshold: float = SCORE_THRESHOLD) -> Tensor:
+    """Score of each pose for ranking: its box's times the mean of its confident joints'.
+
+    Args:
+        box_scores: ``(N,)``, the detector's, or ones for annotated boxes.
+        scores: ``(N, K)``, of the joints.
+        threshold: Joints that do not exceed it are left out of the mean.
+
+    Returns:
+        ``(N,)``; 0 for a pose without a confident joint.
+
+    >>> pose_scores(torch.tensor([0.5]), torch.tensor([[0.8, 0.6, 0.1]]))
+    tensor([0.3500])
+    """
+    confident = scores > threshold
+    return box_scores * torch.where(confident, scores, 0.0).sum(-1) / confident.sum(-1).clamp(min=1)
+
+
+def coco_results(
+    image_ids: Tensor, coords: Tensor, scores: Tensor, box_scores: Tensor, category_id: int = 1
+) -> list[Entry]:
+    """Poses in COCO's result format, one entry per person.
+
+    Args:
+        image_ids: ``(N,)``.
+        coords: ``(N, K, 2)`` as (x, y) in picture pixels.
+        scores: ``(N, K)``, written as the third number of each joint; COCO's
+            evaluation does not read it.
+        box_scores: ``(N,)``, by which poses are ranked; see ``pose_scores``.
+        category_id: Id of the person category in the annotations.
+    """
+    keypoints = torch.cat([coords, scores[..., None].to(coords)], dim=-1).flatten(1)  # (N, 3 * K)
+    columns = zip(image_ids.tolist(), keypoints.tolist(), box_scores.tolist(), strict=True)
+    return [
+        {"image_id": image, "category_id": category_id, "keypoints": values, "score": score}
+        for image, values, score in columns
+    ]
+
+
+def coco_ap(
+    annotations: Path | str | Entry, results: Sequence[Entry], sigmas: Sequence[float] | None = None
+) -> dict[str, float]:
+    """COCO's keypoint AP and AR by pycocotools, without a word on the screen.
+
+    Args:
+        annotations: An annotation file or document (``CocoPeople.pycocotools_dict``).
+        results: Poses, as of ``coco_results``. May be empty.
+        sigmas: OKS tolerance of each joint; by default the skeleton's.
+
+    Returns:
+        The ten figures AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL, in
+        [0, 1]; -1 where no person has the size asked for.
+
+    Raises:
+        DataError: The annotations are malformed or lack the areas that OKS needs,
+            or a result does not fit them.
+    """
+    file = "annotations" if isinstance(annotations, dict) else str(annotations)
+    document = annotations if isinstance(annotations, dict) else load(annotations)
+    category, persons = _scorable(document, file)
+    tolerances = from_category(category["keypoints"]).sigmas if sigmas is None else tuple(sigmas)
+    if len(tolerances) != len(category["keypoints"]):
+        raise ValueError(f"{len(tolerances)} sigmas for {len(category['keypoints'])} joints; give one for each joint")
+    images = document["images"]
+    poses = _fitting(results, {image["id"] for image in images}, category)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+        truth = _index(images, category, [dict(person) for person in persons])
+        found = truth.loadRes(poses) if poses else _index(images, category, [])
+        evaluation = COCOeval(truth, found, "keypoints")
+        if tolerances != COCO.sigmas:  # else keep pycocotools' own, which differ in the seventeenth digit
+            evaluation.params.kpt_oks_sigmas = np.array(tolerances)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {name: float(value) for name, value in zip(FIGURES, evaluation.stats, strict=True)}
+
+
+def _index(images: list[Entry], category: Entry, annotations: list[Entry]) -> Any:
+    index = pycoco.COCO()
+    index.dataset = {"images": images, "categories": [category], "annotations": annotations}
+    index.createIndex()
+    return index
+
+
+def _scorable(document: Entry, file: str) -> tuple[Entry, list[Entry]]:
+    """The person category and its annotations, once they have all that evaluation reads."""
+    for defect in find_defects(document, file):
+        if defect.severity == "fatal" or (defect.severity == "error" and defect.field == "id"):
+            raise DataError(defect)
+    category = person_category(document)
+    persons = [entry for entry in document["annotations"] if entry["category_id"] == category["id"]]
+    for person in persons:
+        if "area" not in person:
+            remedy = "AP is measured against the person's area: use annotations with areas, or score by PCK"
+            raise DataError(Defect(file, f"annotation {person['id']}", "area", "missing", remedy))
+    return category, persons
+
+
+def _fitting(results: Sequence[Entry], images: set[int], category: Entry) -> list[Entry]:
+    """Fresh copies of the results with nothing but what evaluation reads."""
+    length = 3 * len(category["keypoints"])
+    remedy = "score results with the annotations that they are of"
+    poses = []
+    for index, result in enumerate(results):
+        if not isinstance(result, dict):
+            raise DataError(Defect("results", f"entry {index}", "", "not an object", remedy))
+        sound = {
+            "image_id": isinstance(result.get("image_id"), int) and result["image_id"] in images,
+            "category_id": result.get("category_id") == category["id"],
+            "keypoints": _are_numbers(result.get("keypoints"), (length,)),
+            "score": _are_numbers(result.get("score"), ()),
+        }
+        for field in (field for field in sound if not sound[field]):
+            wanted = {
+                "image_id": "not an image of the annotations",
+                "category_id": f"not the persons' {category['id']}",
+                "keypoints": f"not {length} finite numbers",
+                "score": "not a finite number",
+            }
+            problem = f"{shown(result.get(field))}, {wanted[field]}"
+            raise DataError(Defect("results", f"entry {index}", field, problem, remedy))
+        poses.append({field: result[field] for field in sound})
+    return poses
+
+
+def _are_numbers(values: Any, shape: tuple[int, ...]) -> bool:
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return array.shape == shape and bool(np.isfinite(array).all())

@@ -1,0 +1,237 @@
+"""Results files: what was measured, with which settings, where, when and by which command.
+
+A results file is JSON, written once by the code that measured and read by the
+pages that show the figures; it is never edited by hand. Its keys are those of
+``FIELDS``: no more, no fewer.
+"""
+
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import calbook
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "experiments" / "results"
+
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "experiment": str,  # what was measured, such as "quantization_error"
+    "command": str,  # as a user would type it
+    "settings": dict,  # everything that decides the figures
+    "figures": dict,  # the outcome: nested names to finite numbers, texts and lists
+    "seconds": (int, float),  # wall time of the measurement
+    "date": str,  # UTC, ISO 8601
+    "machine": dict,  # cpu, cores, device, system
+    "versions": dict,  # python, torch, numpy, pycocotools, calbook
+    "commit": (dict, type(None)),  # hash and dirty, or None outside a repository
+}
+_INNER: dict[str, dict[str, type]] = {
+    "machine": {"cpu": str, "cores": int, "device": str, "system": str},
+    "versions": dict.fromkeys(("python", "torch", "numpy", "pycocotools", "calbook"), str),
+    "commit": {"hash": str, "dirty": bool},
+}
+
+
+class ResultsError(ValueError):
+    """A results file that cannot be written or trusted. Its message is one line: file, field, what to do."""
+
+
+def write(
+    path: Path | str,
+    *,
+    experiment: str,
+    settings: dict[str, Any],
+    figures: dict[str, Any],
+    seconds: float,
+    command: str,
+    device: str | None = None,
+) -> None:
+    """Write a results file in one step: the whole file or none.
+
+    The machine, the versions, the commit and the date are added. Absolute paths in
+    the command and the settings are cut to ``path/to/<name>``, since they mean
+    nothing elsewhere.
+
+    Args:
+        path: The file; its folder is made where needed.
+        experiment: What was measured.
+        settings: Everything that decides the figures; plain JSON values.
+        figures: Nested dicts of finite numbers, texts and lists of these.
+        seconds: Wall time of the measurement.
+        command: The command that measures it again, as a user would type it.
+        device: What computed; by default the first GPU's name, or ``cpu``.
+
+    Raises:
+        ResultsError: A setting or figure is not finite or not plain; the message
+            names it.
+    """
+    path = Path(path)
+    record = {
+        "experiment": experiment,
+        "command": shlex.join(_portable(word) for word in shlex.split(command)),
+        "settings": _plain(settings, f"{path.name}: settings", empty=True),
+        "figures": _plain(figures, f"{path.name}: figures", empty=False),
+        "seconds": round(float(seconds), 3),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    _validate(record, path.name)
+    _replace(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read a results file.
+
+    Raises:
+        ResultsError: It is not JSON, lacks a field, has an unknown one or one of the
+            wrong type.
+        OSError: It cannot be opened.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise ResultsError(f"{path}: not a results file ({error}); measure again") from None
+    _validate(record, str(path))
+    return dict(record)
+
+
+def machine(device: str | None = None) -> dict[str, Any]:
+    """What the measurement ran on: processor, usable cores, device, operating system."""
+    if device is None:
+        import torch  # takes seconds to load, which those who only read need not spend
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cpu": _processor(), "cores": cores, "device": device, "system": platform.system()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide figures."""
+    found = {name: version(name) for name in ("torch", "numpy", "pycocotools")}
+    return {"python": platform.python_version(), **found, "calbook": calbook.__version__}
+
+
+def commit() -> dict[str, Any] | None:
+    """The commit that the package is at, and whether files differ from it; None outside its repository.
+
+    Results files themselves do not count: measuring several in a row leaves the rest clean.
+    """
+    if not (REPOSITORY / ".git").exists():
+        return None
+    try:
+        head = _git("rev-parse", "HEAD")
+        changes = _git("status", "--porcelain", "--", ".", ":(exclude)experiments/results")
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git here, or no commit yet
+    return {"hash": head, "dirty": bool(changes)}
+
+
+def _git(*arguments: str) -> str:
+    finished = subprocess.run(
+        ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, timeout=30, check=True
+    )
+    return finished.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or "unknown"
+
+
+def _portable(word: str) -> str:
+    """A word of a command or a setting without this machine's folders.
+
+    >>> _portable("--data=/home/me/coco"), _portable("64x48")
+    ('--data=path/to/coco', '64x48')
+    """
+    option, equals, value = word.rpartition("=")
+    path = Path(value).expanduser() if value.startswith("~") else Path(value)
+    if not path.is_absolute() or len(path.parts) < 2:
+        return word
+    if path.is_relative_to(Path.cwd()):
+        return f"{option}{equals}{path.relative_to(Path.cwd()).as_posix()}"
+    if path.parent in (Path(sys.executable).parent, Path(sys.executable).resolve().parent):
+        return path.name  # python, calbook
+    return f"{option}{equals}path/to/{path.name}"
+
+
+def _plain(value: Any, where: str, *, empty: bool) -> Any:
+    """The value as JSON will hold it; ``empty`` allows None. Raises on what is not plain or not finite."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ResultsError(f"{where}: the key {key!r} is not a text; name it")
+        return {key: _plain(inner, f"{where}.{key}", empty=empty) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, f"{where}[{i}]", empty=empty) for i, inner in enumerate(value)]
+    if isinstance(value, str):
+        return _portable(value)
+    if isinstance(value, bool) or (value is None and empty):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        if not math.isfinite(value):
+            raise ResultsError(f"{where}: {float(value)} is not finite; leave it out or find out why")
+        return float(value)
+    raise ResultsError(f"{where}: a {type(value).__name__} cannot be recorded; give numbers, texts, lists or dicts")
+
+
+def _validate(record: Any, file: str) -> None:
+    if not isinstance(record, dict):
+        raise ResultsError(f"{file}: not a results file; measure again")
+    _compare(record, FIELDS, file)
+    for name, fields in _INNER.items():
+        if record[name] is not None:
+            _compare(record[name], fields, f"{file}: {name}")
+    try:
+        _plain(record["figures"], f"{file}: figures", empty=False)
+        datetime.fromisoformat(record["date"])
+    except ResultsError:
+        raise
+    except ValueError:
+        raise ResultsError(f"{file}: date: {record['date']!r} is not a date; measure again") from None
+    if not record["figures"]:
+        raise ResultsError(f"{file}: figures: empty; there is nothing to record")
+
+
+def _compare(record: dict[str, Any], fields: dict[str, Any], where: str) -> None:
+    """Raise unless the record has exactly these fields, of these types."""
+    for name in fields:
+        if name not in record:
+            raise ResultsError(f"{where}: {name}: missing; measure again")
+    for name, value in record.items():
+        if name not in fields:
+            raise ResultsError(f"{where}: {name}: unknown field; results files are not edited by hand")
+        if not isinstance(value, fields[name]) or (isinstance(value, bool) and fields[name] is not bool):
+            raise ResultsError(f"{where}: {name}: a {type(value).__name__} does not belong here; measure again")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number that JSON knows")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
