@@ -1,0 +1,109 @@
+"""What a cell puts into a page besides figures: sentences, source listings, tables.
+
+In a notebook these are shown as Markdown and HTML, which the page's theme colours
+for light and dark; outside one they are printed as text.
+"""
+
+import html
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Put a computed sentence (Markdown) into the page."""
+    _show(text, "Markdown")
+
+
+def show_source(*objects: Callable[..., Any] | type | ModuleType) -> None:
+    """Show the package's own source of functions, classes or modules, highlighted.
+
+    A chapter that shows code this way cannot drift away from the package.
+    """
+    for thing in objects:
+        module = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+        source = textwrap.dedent(inspect.getsource(thing)).rstrip()
+        _show(f"# {module.replace('.', '/')}.py\n{source}", "Markdown", "```python\n{}\n```")
+
+
+def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+    """Show a table whose cells were computed; numbers are set flush right.
+
+    Args:
+        headers: One heading per column.
+        rows: Rows of cells: strings as they are, floats with four significant digits, None as a dash.
+        caption: One line that says what the table shows.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    for row in cells:
+        if len(row) != len(headers):
+            raise ValueError(f"a row of {len(row)} cells under {len(headers)} headings: {row}")
+    _show(_text_table(headers, cells, caption), "HTML", rich=_html_table(headers, cells, caption))
+
+
+def show_provenance(record: Mapping[str, Any], what: str = "Measured") -> None:
+    """Say where, when and by which command a results file was made.
+
+    Args:
+        record: What ``results.read`` returned.
+        what: How the sentence begins.
+    """
+    machine = record["machine"]
+    place = f"{machine['cpu']}, {machine['cores']} cores" if machine["device"] == "cpu" else machine["device"]
+    sentence = f"{what} on {record['date'][:10]} in {record['seconds']:.3g} s ({place}) with"
+    say(f"{sentence}\n\n```sh\n{record['command']}\n```")
+
+
+def _cell(value: object) -> str:
+    """A cell's text: four significant digits for floats, a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    return bool(text) and text.strip("+-–− %").replace(".", "", 1).replace(",", "").replace("e-", "", 1).isdigit()
+
+
+def _html_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> str:
+    """The table as HTML with the theme's own class, so that it follows light and dark mode."""
+    right = [all(_is_number(row[i]) or row[i] == "–" for row in cells) for i in range(len(headers))]
+    align = ["right" if number and i > 0 else "left" for i, number in enumerate(right)]
+    head = "".join(
+        f'<th scope="col" style="text-align:{a}">{html.escape(h)}</th>' for h, a in zip(headers, align, strict=True)
+    )
+    body = ""
+    for row in cells:
+        first = f'<th scope="row" style="text-align:left;font-weight:normal">{html.escape(row[0])}</th>'
+        rest = "".join(
+            f'<td style="text-align:{a}">{html.escape(c)}</td>' for c, a in zip(row[1:], align[1:], strict=True)
+        )
+        body += f"<tr>{first}{rest}</tr>\n"
+    title = f'<caption style="caption-side:top">{html.escape(caption)}</caption>\n' if caption else ""
+    return (
+        f'<div style="overflow-x:auto"><table class="table">\n{title}'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
+    )
+
+
+def _text_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> str:
+    """The table as plain text, for a terminal."""
+    widths = [max(len(row[i]) for row in [headers, *cells]) for i in range(len(headers))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in [headers, *cells]]
+    return "\n".join(([caption] if caption else []) + lines)
+
+
+def _show(text: str, kind: str, template: str = "{}", rich: str | None = None) -> None:
+    """Display ``rich`` (or the templated text) in a notebook, print ``text`` elsewhere."""
+    if "IPython" in sys.modules:
+        from IPython import display
+        from IPython.core.getipython import get_ipython
+
+        if get_ipython() is not None:
+            content = template.replace("{}", text) if rich is None else rich
+            display.display(getattr(display, kind)(content))  # type: ignore[no-untyped-call]
+            return
+    print(text)

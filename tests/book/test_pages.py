@@ -1,0 +1,241 @@
+"""Every built page, opened from its folder in headless Chromium, as a reader without a network does."""
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import pytest
+
+from calbook.bookbuild import Book
+
+pytestmark = pytest.mark.browser
+
+HTML = Path(os.environ.get("CALBOOK_HTML", Book().html))
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PAGES = sorted(
+    page.relative_to(HTML).as_posix()
+    for page in HTML.rglob("*.html")
+    # The first page at the root only sends the browser on to book/index.html.
+    if not {"_static", "_sources"} & set(page.relative_to(HTML).parts) and page != HTML / "index.html"
+)
+
+SET_MODE = "mode => { document.documentElement.dataset.theme = mode; document.documentElement.dataset.mode = mode; }"
+
+# Elements that hold text themselves and stand too little out from what is behind them.
+LOW_CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (color) => {  // any CSS colour as red, green, blue, opacity
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255, 1]);
+  };
+  const light = (color) => {
+    const [r, g, b] = color.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *:not(svg *):not(script):not(noscript)")) {
+    const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join("").trim();
+    if (!text || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    const style = getComputedStyle(element), ground = behind(element);
+    const [a, b] = [light(over(rgba(style.color), ground)), light(ground)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if (ratio >= (large ? 3 : 4.5)) continue;
+    faint.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className}: ${text.slice(0, 40)}`);
+  }
+  return faint;
+}"""
+
+
+@dataclass
+class Opened:
+    """A page in the browser, with everything it said and asked for while loading."""
+
+    name: str
+    tab: Any
+    console: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def open_page(context: Any, name: str) -> Opened:
+    """Open a page from its folder and wait until its formulas are set."""
+    opened = Opened(name, context.new_page())
+    opened.tab.on("console", lambda message: opened.console.append(f"{message.type}: {message.text}"))
+    opened.tab.on("pageerror", lambda error: opened.console.append(f"uncaught: {error}"))
+    opened.tab.on("request", lambda request: opened.requests.append(request.url))
+    opened.tab.goto((HTML / name).as_uri())
+    opened.tab.wait_for_load_state("load")
+    opened.tab.evaluate("async () => { if (window.MathJax?.startup) await MathJax.startup.promise; }")
+    return opened
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request: pytest.FixtureRequest, chromium: Any) -> Iterator[Opened]:
+    """One built page after the other."""
+    context = chromium.new_context(viewport=DESKTOP, reduced_motion="reduce")  # colours change at once
+    yield open_page(context, request.param)
+    context.close()
+
+
+@pytest.fixture
+def phone(page: Opened) -> Iterator[Opened]:
+    """The page on a narrow screen."""
+    page.tab.set_viewport_size(PHONE)
+    yield page
+    page.tab.set_viewport_size(DESKTOP)
+
+
+def test_a_book_is_built(missing: Callable[[str], None]) -> None:
+    if not PAGES:
+        missing(f"no pages in {HTML}: build the book first (make book)")
+    assert "book/index.html" in PAGES
+
+
+def test_console_is_empty(page: Opened) -> None:
+    assert page.console == []
+
+
+def test_no_request_leaves_the_machine(page: Opened) -> None:
+    assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_every_picture_has_alt_text(page: Opened) -> None:
+    texts: list[tuple[str, str]] = page.tab.evaluate(
+        """() => [...document.querySelectorAll("img, [role=img], svg:not([aria-hidden=true])")]
+        .filter((e) => !e.closest("[aria-hidden=true], mjx-container, button, [role=img] *"))
+        .map((e) => [e.getAttribute("alt") ?? e.getAttribute("aria-label") ?? "", e.outerHTML.slice(0, 120)])"""
+    )
+    for text, source in texts:
+        assert text.strip(), f"no alternative text: {source}"
+        assert not re.search(r"[0-9a-f]{32}|\.(png|svg)$", text), f"a file name is no alternative text: {source}"
+
+
+def test_formulas_are_set(page: Opened) -> None:
+    assert page.tab.locator("[data-mjx-error], mjx-merror").count() == 0
+    unset = page.tab.evaluate(
+        """() => [...document.querySelectorAll(".bd-article .math")]
+        .filter((e) => !e.querySelector("mjx-container")).map((e) => e.textContent.slice(0, 60))"""
+    )
+    assert unset == []
+
+
+def test_every_slider_changes_the_picture(page: Opened) -> None:
+    for player in page.tab.locator(".cb-player").all():
+        stage = player.locator(".cb-stage")
+        for slider in player.locator("input[type=range]").all():
+            assert slider.is_visible()
+            assert slider.evaluate("e => e.labels.length === 1 && e.labels[0].textContent.trim() !== ''")
+            slider.focus()
+            page.tab.keyboard.press("Home")
+            first, said = stage.inner_html(), slider.get_attribute("aria-valuetext")
+            page.tab.keyboard.press("ArrowRight")
+            assert stage.inner_html() != first, "the arrow key moves the slider, but not the picture"
+            assert slider.get_attribute("aria-valuetext") != said
+            assert slider.evaluate("e => e.nextElementSibling.value") == slider.get_attribute("aria-valuetext")
+            page.tab.keyboard.press("Home")
+            assert stage.inner_html() == first
+            box = slider.bounding_box()
+            assert box is not None
+            slider.click(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
+            assert stage.inner_html() != first, "the mouse moves the slider, but not the picture"
+
+
+def test_players_do_not_share_ids(page: Opened) -> None:
+    doubled = page.tab.evaluate(
+        """() => { const ids = [...document.querySelectorAll(".cb-player, .cb-player [id]")].map((e) => e.id);
+        return ids.filter((id, i) => id && ids.indexOf(id) !== i); }"""
+    )
+    assert doubled == []
+
+
+def test_fits_a_phone(phone: Opened) -> None:
+    wide = phone.tab.evaluate(
+        """() => { const width = document.documentElement.clientWidth;
+        const scrolls = (e) => e && e !== document.body
+          && (["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+        const sticks = (e) => e.getBoundingClientRect().right > width + 1 && e.checkVisibility();
+        const all = [...document.querySelectorAll(".bd-article *")];
+        const wide = all.filter((e) => sticks(e) && !scrolls(e.parentElement));
+        return [document.documentElement.scrollWidth - width, ...wide.map((e) => e.outerHTML.slice(0, 100))]; }"""
+    )
+    assert wide == [0]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_stands_out(page: Opened, mode: str) -> None:
+    page.tab.evaluate(SET_MODE, mode)
+    faint = page.tab.evaluate(LOW_CONTRAST)
+    page.tab.evaluate(SET_MODE, "light")
+    assert faint == []
+
+
+def test_figures_keep_their_light_paper_in_dark_mode(page: Opened) -> None:
+    page.tab.evaluate(SET_MODE, "dark")
+    looks = page.tab.evaluate(
+        """() => [...document.querySelectorAll(".cell_output img, .cb-stage")]
+        .map((e) => [getComputedStyle(e).filter, getComputedStyle(e).backgroundColor])"""
+    )
+    page.tab.evaluate(SET_MODE, "light")
+    assert all(look == ["none", "rgb(252, 252, 250)"] for look in looks), looks
+
+
+def test_headings_are_in_order(page: Opened) -> None:
+    levels = page.tab.evaluate(
+        """() => [...document.querySelectorAll("main :is(h1, h2, h3, h4, h5, h6)")]
+        .filter((e) => e.checkVisibility()).map((e) => Number(e.tagName[1]))"""
+    )
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
+
+
+def test_links_inside_the_book_resolve(page: Opened) -> None:
+    links: list[str] = page.tab.evaluate("() => [...document.querySelectorAll('a[href]')].map((e) => e.href)")
+    for link in sorted(set(links)):
+        parts = urlsplit(link)
+        if parts.scheme != "file":
+            continue
+        target = Path(url2pathname(parts.path))
+        assert target.is_file(), f"{page.name} links to {link}"
+        if parts.fragment and target.suffix == ".html":
+            anchor = re.escape(unquote(parts.fragment))
+            text = target.read_text(encoding="utf-8")
+            assert re.search(rf'\b(id|name)="{anchor}"', text), f"{page.name} links to a missing place: {link}"
+
+
+def test_first_picture_shows_without_scripts(chromium: Any, missing: Callable[[str], None]) -> None:
+    pages = [name for name in PAGES if 'class="cb-player"' in (HTML / name).read_text(encoding="utf-8")]
+    if not pages:
+        missing("no page with a player is built")
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((HTML / pages[0]).as_uri())
+    player = tab.locator(".cb-player").first
+    assert player.locator(".cb-stage > svg").is_visible()
+    assert not player.locator(".cb-controls").is_visible()
+    assert "JavaScript" in player.inner_text()
+    context.close()
+
+
+def test_search_works_from_a_folder(chromium: Any, missing: Callable[[str], None]) -> None:
+    if not PAGES:
+        missing(f"no pages in {HTML}: build the book first (make book)")
+    context = chromium.new_context()
+    tab = context.new_page()
+    tab.goto((HTML / "search.html").as_uri() + "?q=heatmap")
+    tab.wait_for_selector("#search-results li a", timeout=10_000)
+    assert tab.locator("#search-results li a").count() > 0
+    context.close()
