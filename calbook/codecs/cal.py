@@ -40,6 +40,7 @@ class CalCodec(OffsetCodec):
         mask_sigma: Standard deviation of the Gaussian mask in heatmap pixels; None
             for that of the heatmap.
 
+    >>> import torch
     >>> from calbook.poses import PoseMaps
     >>> codec = CalCodec((128, 96), (32, 24))
     >>> targets = codec.encode(torch.tensor([[[47.3, 60.9]]]), torch.tensor([[2]]))

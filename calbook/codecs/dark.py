@@ -8,6 +8,7 @@ variant.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -88,7 +89,7 @@ class DarkCodec(Codec):
     def decode(self, maps: PoseMaps) -> Pose:
         """Refined peaks of the heatmaps in input pixels; see ``Codec.decode`` and ``Codec``."""
         heatmaps = self._maps(maps).heatmaps
-        column, row, scores = peaks(heatmaps, self.floor)
+        column, row, scores, found = peaks(heatmaps, self.floor)
         peak = torch.stack([column, row], dim=-1)
         base, refined = self._stencil(peak)
         window = self._log_window if self.variant == "dark" else self._udp_log_window
@@ -96,7 +97,7 @@ class DarkCodec(Codec):
         slopes = differences(logs)  # (B, K, 5)
         step = newton_step(slopes)
         points = base + step
-        usable = refined & (scores > self.floor) & step.isfinite().all(-1)
+        usable = refined & found & step.isfinite().all(-1)
         if self.step == "safe":
             usable = usable & is_concave(slopes) & ((points - peak).abs() <= 1).all(-1)
         return Pose(self.to_input(torch.where(usable[..., None], points, peak.to(points.dtype))), scores)
@@ -117,16 +118,16 @@ class DarkCodec(Codec):
         scales each smoothed map to its old maximum: in logarithms that adds a
         constant, which no difference sees, unless a value is cut at ``TINY``.
         """
-        kernel = heatmaps.new_tensor(gaussian_kernel(self._taps))
-        taps = len(kernel)
-        patch = windows(heatmaps, column, row, 2 + (taps - 1) // 2)  # (k + 4, B*K, k + 4)
-        band = torch.stack([F.pad(kernel, (i, 4 - i)) for i in range(5)])  # (5, k + 4), one smoothed pixel each
-        lines = (band @ patch.flatten(1)).reshape(-1, taps + 4)  # (5, B*K * (k + 4)) -> (5 * B*K, k + 4)
+        side = self._taps + 4
+        patch = windows(heatmaps, column, row, side // 2)  # (k + 4, B*K, k + 4)
+        band = _band(self._taps, heatmaps.dtype, heatmaps.device)  # (5, k + 4)
+        lines = (band @ patch.flatten(1)).reshape(-1, side)  # (5, B*K * (k + 4)) -> (5 * B*K, k + 4)
         smooth = (lines @ band.T).reshape(5, -1, 5).transpose(0, 1).reshape(*column.shape, 5, 5)
-        cut = (smooth < TINY).flatten(2).any(-1)  # (B, K)
-        if heatmaps.is_cuda or cut.any():
+        if heatmaps.is_cuda or (smooth.numel() and not smooth.amin() >= TINY):  # a NaN compares false
+            cut = (smooth < TINY).flatten(2).any(-1)  # (B, K)
             smooth = smooth * self._restore(heatmaps, scores, cut)[..., None, None]
-        return smooth.clamp(min=TINY).log() + 0 * smooth  # not finite stays so
+            smooth = smooth.clamp(min=TINY) + 0 * smooth  # what is not finite stays so
+        return smooth.log()
 
     def _restore(self, heatmaps: Tensor, scores: Tensor, cut: Tensor) -> Tensor:
         """Old maximum over smoothed maximum of the maps that need it, 1 for the others, ``(B, K)``."""
@@ -147,6 +148,21 @@ class DarkCodec(Codec):
         padded = F.pad(logs.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")  # (B*K, 1, h + 2, w + 2)
         near = windows(padded, column + 1, row + 1, reach=1)  # (3, B*K, 3)
         return near.transpose(0, 1).reshape(*column.shape, 3, 3)
+
+
+@cache
+def _band(taps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Row i smooths about pixel i + (taps - 1) / 2: the kernel as a matrix, ``(5, taps + 4)``."""
+    with torch.inference_mode(False):  # the matrix outlives this call, and may meet gradients in the next
+        kernel = torch.tensor(gaussian_kernel(taps), dtype=dtype, device=device)
+        return torch.stack([F.pad(kernel, (i, 4 - i)) for i in range(5)])
+
+
+@cache
+def _stencil_matrix(reach: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The stencils side by side, ``((2 reach + 1)^2, 5)``."""
+    with torch.inference_mode(False):
+        return torch.tensor(_stencils(reach), dtype=dtype, device=device).flatten(1).T.contiguous()
 
 
 def _stencils(reach: int) -> list[list[list[float]]]:
@@ -185,8 +201,7 @@ def differences(logs: Tensor) -> Tensor:
     Args:
         logs: ``(..., 5, 5)`` for DARK's differences, ``(..., 3, 3)`` for UDP's; rows are y.
     """
-    stencils = logs.new_tensor(_stencils(logs.shape[-1] // 2))  # (5, side, side)
-    return logs.flatten(-2) @ stencils.flatten(1).T
+    return logs.flatten(-2) @ _stencil_matrix(logs.shape[-1] // 2, logs.dtype, logs.device)
 
 
 def newton_step(slopes: Tensor) -> Tensor:

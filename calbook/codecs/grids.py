@@ -60,7 +60,7 @@ def window_hits(pixels: Tensor, reach: int, size: Size) -> Tensor:
     return ((pixels + reach >= 0) & (pixels - reach <= last)).all(-1)
 
 
-def peaks(heatmaps: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def peaks(heatmaps: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The largest value of every map and where it is.
 
     Args:
@@ -68,8 +68,9 @@ def peaks(heatmaps: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor]
         floor: Maps whose largest value does not exceed this are empty.
 
     Returns:
-        Column and row ``(B, K)``, int64, and the largest value ``(B, K)``. Of equal
-        values the first counts, row by row. Empty maps give pixel (0, 0).
+        Column and row ``(B, K)``, int64, the largest value ``(B, K)``, and whether the map
+        is not empty ``(B, K)``. Of equal values the first counts, row by row. Empty maps
+        give pixel (0, 0), and value 0 if nothing in them is finite.
     """
     width, flat = heatmaps.shape[-1], heatmaps.flatten(2)
     index = _first_largest(flat)
@@ -79,9 +80,13 @@ def peaks(heatmaps: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor]
         flat = flat.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
         index = _first_largest(flat)
         scores = flat.gather(-1, index[..., None])[..., 0]
-    found = (scores > floor) & scores.isfinite()
+        finite = scores.isfinite()
+        found, scores = (scores > floor) & finite, torch.where(finite, scores, 0.0)
+    else:
+        found = scores > floor
     index = index * found
-    return index % width, index // width, torch.where(scores.isfinite(), scores, 0.0)
+    row = index.div(width, rounding_mode="floor")
+    return index - row * width, row, scores, found
 
 
 def _first_largest(flat: Tensor) -> Tensor:

@@ -90,10 +90,10 @@ class HeatmapCodec(Codec):
     def decode(self, maps: PoseMaps) -> Pose:
         """Peaks of the heatmaps in input pixels; see ``Codec.decode`` and ``Codec``."""
         heatmaps = self._maps(maps).heatmaps
-        column, row, scores = peaks(heatmaps, self.floor)
+        column, row, scores, found = peaks(heatmaps, self.floor)
         points = torch.stack([column, row], dim=-1).to(heatmaps.dtype)
         if self.shift:
-            points = points + SHIFT * self._uphill(heatmaps, column, row) * (scores > self.floor)[..., None]
+            points = points + SHIFT * self._uphill(heatmaps, column, row) * found[..., None]
         return Pose(self.to_input(points), scores)
 
     def _uphill(self, heatmaps: Tensor, column: Tensor, row: Tensor) -> Tensor:

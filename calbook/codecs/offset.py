@@ -93,9 +93,9 @@ class OffsetCodec(Codec):
 
     def _at_peaks(self, heatmaps: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Peak plus the offset there (equation 9), in heatmap pixels."""
-        column, row, scores = peaks(heatmaps, self.floor)
+        column, row, scores, found = peaks(heatmaps, self.floor)
         offset = read(offsets, column, row).nan_to_num(0.0, 0.0, 0.0)  # (B, K, 2)
-        points = torch.stack([column, row], dim=-1) + offset * (scores > self.floor)[..., None]
+        points = torch.stack([column, row], dim=-1) + offset * found[..., None]
         return points, scores
 
     def _by_votes(self, heatmaps: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,12 +107,11 @@ class OffsetCodec(Codec):
         on where the joint lies between pixels.
         """
         votes = vote(heatmaps, offsets) / (math.pi * self.radius**2)
-        column, row, strongest = peaks(votes, self.floor)
+        column, row, strongest, found = peaks(votes, self.floor)
         near_x, near_y = displacements(torch.stack([column, row], dim=-1).to(votes.dtype), self.heatmap_size)
         near = votes * ((near_x.abs() <= 1) & (near_y.abs() <= 1))
         mass = near.sum((-1, -2))
         shift = torch.stack([(near * near_x).sum((-1, -2)), (near * near_y).sum((-1, -2))], dim=-1)
-        found = strongest > self.floor
         points = torch.stack([column, row], dim=-1) - shift / torch.where(found, mass, 1.0)[..., None]
         return torch.where(found[..., None], points, 0.0), torch.where(found, mass, strongest)
 

@@ -54,7 +54,7 @@ def displacements(
     Returns:
         Displacements ``(B*K, 2)`` in heatmap pixels, and their weights ``(B*K,)``, 0 or 1.
     """
-    column, row, scores = peaks(heatmaps, floor)
+    column, row, _, found = peaks(heatmaps, floor)
     target = joints
     if reference == "pixel":
         last = joints.new_tensor([heatmaps.shape[-1] - 1, heatmaps.shape[-2] - 1])
@@ -62,7 +62,7 @@ def displacements(
     difference = torch.stack([column, row], dim=-1) - target
     counts = (visible > 0) & joints.isfinite().all(-1)
     if not keep_empty:
-        counts = counts & (scores > floor)
+        counts = counts & found
     sign = 1 if direction == "prediction" else -1
     return (sign * difference).flatten(0, 1), counts.flatten().to(difference.dtype)  # (B, K, 2) -> (B*K, 2)
 

@@ -88,6 +88,14 @@ def test_an_empty_map_decodes_to_the_first_pixel(name, options, value, score):
         torch.testing.assert_close(pose.scores, torch.full((2, 3), score))
 
 
+@pytest.mark.parametrize("name", ["offset", "cal", "dark", "heatmap"])
+def test_nothing_finite_is_empty_whatever_the_floor(name):
+    maps = PoseMaps(torch.full((1, 2, *SIZE), math.nan), torch.full((1, 2, 2, *SIZE), 3.0))
+    pose = make(name, {"floor": -math.inf}).decode(maps)
+    assert (pose.coords == 0).all()
+    assert (pose.scores == 0).all()
+
+
 @every_peak_variant
 def test_a_map_of_negative_values_is_empty(name, options):
     pose = make(name, options).decode(with_offsets(-torch.rand(2, 3, *SIZE) - 0.1))

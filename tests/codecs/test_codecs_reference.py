@@ -123,7 +123,7 @@ def test_hough_voting_outvotes_a_false_peak():
 def test_peaks_take_the_first_of_equals():
     maps = torch.zeros(1, 1, 4, 5)
     maps[0, 0, 1, 3] = maps[0, 0, 2, 0] = maps[0, 0, 1, 4] = 1.0
-    column, row, score = peaks(maps)
+    column, row, score, _ = peaks(maps)
     assert (column.item(), row.item(), score.item()) == (3, 1, 1.0)
     maps[0, 0, 3, 3] = torch.nan
     assert [int(t) for t in peaks(maps)[:2]] == [3, 1]
