@@ -1,0 +1,247 @@
+"""Published checkpoints into our networks.
+
+The published implementations name parameters after the lines of their source;
+ours are named after the papers' figures. The rules below are the whole
+correspondence. Checkpoints of HRNet, UDP, CAL, SimpleBaseline, MRHeatNet and
+MRFeaNet load, as do HRNets and ResNets pre-trained on ImageNet.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from calbook.models.cal_hrnet import CALHRNet
+from calbook.models.hrnet import HRNet
+from calbook.models.multi_resolution import MRFeaNet, MRHeatNet
+from calbook.models.simple_baseline import SimpleBaseline
+
+Rules = tuple[tuple[str, str], ...]  # (pattern at the beginning of a published key, what takes its place)
+
+_HRNET_TRUNK: Rules = (
+    (r"conv1\.", "trunk.stem.0.0."),
+    (r"bn1\.", "trunk.stem.0.1."),
+    (r"conv2\.", "trunk.stem.1.0."),
+    (r"bn2\.", "trunk.stem.1.1."),
+    (r"layer1\.", "trunk.stage1."),
+    (r"transition([12])\.(\d)\.(?:0\.)?(\d\.)", r"trunk.transition\1.steps.\2.\3"),  # new branches are nested deeper
+    (r"stage([23])\.(\d)\.fuse_layers\.", r"trunk.stage\1.\2.exchange.paths."),
+    (r"stage([23])\.", r"trunk.stage\1."),
+)
+_RESNET_TRUNK: Rules = (
+    (r"conv1\.", "trunk.stem.0."),
+    (r"bn1\.", "trunk.stem.1."),
+    (r"layer([1-4])\.", r"trunk.stage\1."),
+)
+_SIMPLE_BASELINE: Rules = (
+    *((rf"deconv_layers\.{3 * i + part}\.", f"deconvs.{i}.{part}.") for i in range(3) for part in range(2)),
+    (r"final_layer\.", "predict."),
+)
+_MRHEATNET: Rules = (
+    (r"deconv([123])\.", r"deconv\1."),
+    (r"s_conv1\.", "score16."),
+    (r"s_conv2\.", "score8."),
+    (r"s_deconv1\.", "lift16."),
+    (r"s_deconv12\.", "lift16_again."),
+    (r"s_deconv2\.", "lift8."),
+    (r"final_layer\.", "predict."),
+)
+_MRFEANET: Rules = (
+    *((rf"deconv1{i + 1}\.", f"ways.3.{i}.") for i in range(3)),
+    *((rf"deconv2{i + 1}\.", f"ways.2.{i}.") for i in range(2)),
+    (r"deconv3\.", "ways.1.0."),
+    (r"final_layer\.", "predict."),
+)
+
+
+def _hrnet_branch(suffix: str, branch: str) -> Rules:
+    """Transition 3 and stage 4; CAL has them a second time, with suffix ``_om``, for offsets."""
+    return (
+        (rf"transition3{suffix}\.(\d)\.(?:0\.)?(\d\.)", rf"{branch}.transition3.steps.\1.\2"),
+        (rf"stage4{suffix}\.(\d)\.fuse_layers\.", rf"{branch}.stage4.\1.exchange.paths."),
+        (rf"stage4{suffix}\.", rf"{branch}.stage4."),
+    )
+
+
+def _cal_head(kind: str, branch: str, blocks: int) -> Rules:
+    """CAL's heads. An early version had one block, named like the second of today's two, and no ``head_*``."""
+    first = ((rf"head_{kind}\.final_block1\.", f"{branch}.head_blocks.0."),)
+    return (
+        *(first if blocks > 1 else ()),
+        (rf"(?:head_{kind}\.)?final_block_{kind}\.", f"{branch}.head_blocks.{blocks - 1}."),
+        (rf"(?:head_{kind}\.)?final_layer_{kind}\.", f"{branch}.predict."),
+    )
+
+
+def key_rules(model: nn.Module) -> Rules:
+    """The rules from published keys to those of ``model``.
+
+    Raises:
+        TypeError: The network has no published counterpart.
+    """
+    match model:
+        case CALHRNet():
+            heatmaps, offsets = "heatmap_branch", "offset_branch"
+            blocks = len(model.heatmap_branch.head_blocks)
+            branches = _hrnet_branch("", heatmaps) + _hrnet_branch("_om", offsets)
+            heads = _cal_head("hm", heatmaps, blocks) + _cal_head("om", offsets, blocks)
+            return _HRNET_TRUNK + branches + heads
+        case HRNet():
+            return (*_HRNET_TRUNK, *_hrnet_branch("", "prediction"), (r"final_layer\.", "prediction.predict."))
+        case SimpleBaseline():
+            return _RESNET_TRUNK + _SIMPLE_BASELINE
+        case MRHeatNet():
+            return _RESNET_TRUNK + _MRHEATNET
+        case MRFeaNet():
+            return _RESNET_TRUNK + _MRFEANET
+    raise TypeError(f"no published weights are known for {type(model).__name__}")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What ``load_reference_weights`` did.
+
+    Attributes:
+        loaded: Published keys whose tensors are now in the network.
+        missing: The network's own keys that the checkpoint did not give.
+        unexpected: Published keys that the network has no place for.
+        skipped: Published keys left out on request.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the checkpoint and the network cover each other."""
+        return not (self.missing or self.unexpected or self.skipped)
+
+    def __str__(self) -> str:
+        parts = [f"loaded {len(self.loaded)} tensors"]
+        for label in ("missing", "unexpected", "skipped"):
+            if keys := getattr(self, label):
+                parts.append(f"{len(keys)} {label} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})")
+        return ", ".join(parts)
+
+
+def load_reference_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor] | str | Path,
+    *,
+    offset_scale: float = 1.0,
+    skip: Sequence[str] = (),
+) -> LoadReport:
+    """Put published weights into a network.
+
+    Args:
+        model: Of ``build_model``; changed only if everything fits.
+        weights: Published state dict, bare or inside a training checkpoint, its
+            keys with or without ``module.``; or the path of one, written by
+            torch (only tensors are read, no code is run) or as safetensors.
+        offset_scale: Heatmap pixels per unit of the checkpoint's offsets:
+            LOCREF_STDEV of CAL (1.5 for W32, 1 for W48), KPD of UDP (4). It is
+            multiplied into the last convolution.
+        skip: Beginnings of published keys to leave out, such as
+            ``"final_layer"`` for another number of joints, or
+            ``"stage4.2.fuse_layers"`` for ImageNet weights in UDP's network.
+
+    Returns:
+        What was loaded, what was missing and what was left over.
+
+    Raises:
+        ValueError: A shape does not fit, nothing fits at all, or the file
+            cannot be read.
+        TypeError: The network has no published counterpart, or a value is not a tensor.
+    """
+    published = _tensors(_read(Path(weights)) if isinstance(weights, str | Path) else weights)
+    wanted = {key: value for key, value in published.items() if not key.startswith(tuple(skip))}
+    rules, own = key_rules(model), model.state_dict()
+    places = {key: _translate(key, rules) for key in wanted}
+    fitting = {key: place for key, place in places.items() if place in own}
+    if not fitting:
+        some = ", ".join(list(wanted)[:3])
+        raise ValueError(f"none of {len(wanted)} tensors ({some}, ...) belongs to a {type(model).__name__}")
+    for key, place in fitting.items():
+        _check_shape(key, wanted[key], place, own[place])
+    factors = _offset_factors(model, offset_scale)
+    with torch.no_grad():
+        for key, place in fitting.items():
+            own[place].copy_(_scale_rows(wanted[key], factors.get(place)))
+    given = set(fitting.values())
+    return LoadReport(
+        loaded=tuple(fitting),
+        # Checkpoints older than PyTorch 0.4.1 have no batch counters, and nothing here uses them.
+        missing=tuple(key for key in own if key not in given and not key.endswith("num_batches_tracked")),
+        unexpected=tuple(key for key in wanted if key not in fitting),
+        skipped=tuple(key for key in published if key not in wanted),
+    )
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    """The content of a checkpoint file, without running any code that it may hold."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path}: not a file of tensors that can be read safely ({reason})") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected a state dict, found a {type(content).__name__}")
+    return content
+
+
+def _tensors(content: Mapping[str, object]) -> dict[str, Tensor]:
+    """The published tensors by key, out of a training checkpoint and without the prefix of DataParallel."""
+    inner = content.get("state_dict", content)
+    if not isinstance(inner, Mapping):
+        raise TypeError(f"'state_dict' of the checkpoint is a {type(inner).__name__}, not a mapping")
+    tensors = {}
+    for key, value in inner.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{key!r} of the checkpoint is a {type(value).__name__}, not a tensor")
+        tensors[key.removeprefix("module.")] = value
+    return tensors
+
+
+def _translate(key: str, rules: Rules) -> str:
+    """Our name of a published key; the key itself where no rule speaks of it."""
+    for pattern, replacement in rules:
+        translated, count = re.subn(f"^{pattern}", replacement, key)
+        if count:
+            return translated
+    return key
+
+
+def _check_shape(key: str, given: Tensor, place: str, own: Tensor) -> None:
+    if given.shape != own.shape:
+        raise ValueError(
+            f"{key!r} does not fit: {tuple(given.shape)} in the checkpoint, {tuple(own.shape)} in the network "
+            f"({place}); build the network with the checkpoint's options, or leave it out with skip=({key!r},)"
+        )
+
+
+def _offset_factors(model: nn.Module, scale: float) -> dict[str, Tensor]:
+    """Factor on each output channel of the layer that predicts offsets, by the keys of its weight and bias."""
+    if isinstance(model, CALHRNet):
+        layer, factor = "offset_branch.predict", torch.full((2 * model.num_joints,), scale)
+    elif isinstance(model, HRNet) and model.offsets:
+        layer, factor = "prediction.predict", torch.tensor([1.0, scale, scale]).repeat(model.num_joints)
+    elif scale != 1.0:
+        raise ValueError(f"offset_scale={scale} was given, but this {type(model).__name__} predicts no offsets")
+    else:
+        return {}
+    return {f"{layer}.weight": factor, f"{layer}.bias": factor}
+
+
+def _scale_rows(values: Tensor, factor: Tensor | None) -> Tensor:
+    """Multiply each output channel (first axis) by its factor."""
+    return values if factor is None else values * factor.to(values).reshape(-1, *[1] * (values.ndim - 1))
