@@ -26,8 +26,8 @@ def fail(message):
     sys.exit("setup: " + message)
 
 
-def check_machine(variant):
-    """Stop with one line if this Python or disk cannot hold the environment."""
+def check_python():
+    """Stop with one line if this Python cannot make the environment."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
         fail(
@@ -39,12 +39,24 @@ def check_machine(variant):
             importlib.import_module(module)
     except ImportError:
         fail("this Python has no venv module: install it (Debian, Ubuntu: `apt install python3-venv`) and try again")
+
+
+def check_disk(variant):
+    """Stop with one line if the disk cannot hold the environment."""
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDED_GB[variant]:
         fail(
             "%.1f GB free in the project folder, but %.1f GB are needed: make room%s"
             % (free, NEEDED_GB[variant], "" if variant == "cpu" else ", or choose the smaller `TORCH=cpu`")
         )
+
+
+def usable(python):
+    """Whether the environment exists, is complete enough to install into, and is of this Python."""
+    if not os.path.exists(python):
+        return False
+    program = "import sys, pip; sys.exit(sys.version_info[:2] != %r)" % (tuple(sys.version_info[:2]),)
+    return subprocess.call([python, "-c", program], stderr=subprocess.DEVNULL) == 0
 
 
 def lock_blocks():
@@ -77,8 +89,9 @@ def install(variant):
     bin_folder = "Scripts" if os.name == "nt" else "bin"
     python = os.path.join(VENV, bin_folder, "python")
     uv = os.path.join(VENV, bin_folder, "uv")
-    if not os.path.exists(python):
-        run("create the virtual environment", sys.executable, "-m", "venv", VENV)
+    if not usable(python):
+        check_disk(variant)
+        run("create the virtual environment", sys.executable, "-m", "venv", "--clear", VENV)
 
     blocks = lock_blocks()
     bootstrap = os.path.join(VENV, "uv.lock.txt")  # uv itself, from the same hashed lock
@@ -102,7 +115,7 @@ def install(variant):
 
 
 def fingerprint(variant):
-    digest = hashlib.sha256(variant.encode())
+    digest = hashlib.sha256(("%s %d.%d" % (variant, sys.version_info[0], sys.version_info[1])).encode())
     for path in (LOCK, os.path.join(ROOT, "pyproject.toml"), os.path.abspath(__file__)):
         with open(path, "rb") as file:
             digest.update(file.read())
@@ -118,7 +131,7 @@ def main():
         with open(STAMP, encoding="utf-8") as file:
             if file.read() == wanted:
                 return
-    check_machine(variant)
+    check_python()
     install(variant)
     with open(STAMP, "w", encoding="utf-8") as file:
         file.write(wanted)

@@ -12,4 +12,15 @@ Conventions that hold everywhere:
   0 not labelled, 1 labelled but hidden, 2 visible.
 """
 
+import importlib
+import importlib.util
+from types import ModuleType
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a submodule when it is first used: ``calbook.models`` after ``import calbook``."""
+    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

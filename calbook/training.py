@@ -9,6 +9,7 @@ Methods differ in three objects only, and so does a call of ``train``: the netwo
 the codec and the loss.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class Plan:
     Attributes:
         steps: Mini-batches in all. Published: 210 epochs of COCO, with masks 250.
         learning_rate: Of Adam. Published: 1e-3.
-        drops: Shares of ``steps`` after which the learning rate falls to a tenth.
-            Published: epochs 170 and 200 of 210.
+        drops: Shares of stage one after which the learning rate falls to a tenth, so
+            that stage two runs at the lowest rate. Published: epochs 170 and 200 of 210.
         stage_two: Step from which mixed-Gaussian masks are used; None for never.
             Published: after 210 of 250 epochs.
         components: Number of Gaussians of the mixture; None for the paper's rule,
@@ -94,8 +95,10 @@ def mixed_masks(
         Masks ``(B, K, h, w)`` and the mixture.
     """
     points = codec.to_heatmap(joints)
-    moves, counts = gmm.displacements(maps.heatmaps, points, targets.weights, floor=codec.floor)
-    count = components or gmm.default_components(codec.heatmap_size)
+    # A map of logits is never empty: the codec reads it after a sigmoid, which is positive everywhere.
+    floor = -math.inf if getattr(codec, "logits", False) else codec.floor
+    moves, counts = gmm.displacements(maps.heatmaps, points, targets.weights, floor=floor)
+    count = gmm.default_components(codec.heatmap_size) if components is None else components
     mixture = gmm.fit(moves, n_components=count, weights=counts)
     masks = gmm.mixed_gaussian_masks(mixture, points, codec.heatmap_size, visible=targets.weights)
     return masks, mixture
@@ -109,16 +112,17 @@ def train(
     plan: Plan | None = None,
     after_step: Callable[[Step, nn.Module], None] | None = None,
 ) -> list[Step]:
-    """Train a network in place.
+    """Train a network in place, on the device of its parameters.
 
     Args:
         model: From normalised images ``(B, 3, H, W)`` to ``PoseMaps``.
         codec: Encodes the joints.
         loss: ``losses.build_loss``; stage two needs an ``OffsetLoss``.
         batches: Of images ``(B, 3, H, W)`` in [0, 1], joints ``(B, K, 2)`` in input pixels
-            and visibilities ``(B, K)``; at least ``plan.steps`` of them.
+            and visibilities ``(B, K)``, on any device; at least ``plan.steps`` of them.
         plan: How long and how fast.
-        after_step: Called after each step, for curves and pictures.
+        after_step: Called after each step, for curves and pictures. It may put the model
+            into evaluation mode; the next step trains again.
 
     Returns:
         One record per step.
@@ -131,13 +135,16 @@ def train(
     plan = plan or Plan()
     if plan.stage_two is not None and not isinstance(loss, OffsetLoss):
         raise ValueError("stage two weights offset losses by masks: choose a method with offsets")
-    model.train()
+    device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
-    milestones = [round(share * plan.steps) for share in plan.drops]
+    stage_one = plan.steps if plan.stage_two is None else plan.stage_two
+    milestones = [round(share * stage_one) for share in plan.drops]
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
     history: list[Step] = []
     begin = time.perf_counter()
-    for step, (images, joints, visible) in zip(range(plan.steps), batches, strict=False):
+    for step, batch in zip(range(plan.steps), batches, strict=False):
+        model.train()
+        images, joints, visible = (tensor.to(device, non_blocking=True) for tensor in batch)
         targets = codec.encode(joints, visible)
         maps = model(normalize(images))
         mixture = None

@@ -65,20 +65,27 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"no results file {unknown[0]!r}: there are {', '.join(known)}")
-    failed = 0
-    for name in arguments.names or known:
-        old = results.read(known[name])
-        if DATA in old["command"] and not (ROOT / arguments.data).is_dir():
-            print(f"{name}: left out, no data in {arguments.data} (give its folder with --data)")
-            continue
+    verdicts = [run_one(name, known[name], arguments.data) for name in arguments.names or known]
+    return 0 if all(verdicts) else 1
+
+
+def run_one(name: str, path: Path, data: str) -> bool:
+    """Run one file's command again and print the verdict in a line; False if its figures were not found again."""
+    try:
+        old = results.read(path)
+        if DATA in old["command"] and not (ROOT / data).is_dir():
+            print(f"{name}: left out, no data in {data} (give its folder with --data)")
+            return True
         with tempfile.TemporaryDirectory() as folder:
-            new = results.read(run_again(old["command"], arguments.data, Path(folder)))
-        before, after = leaves(old["figures"]), leaves(new["figures"])
-        worst = max((difference(before.get(key), after.get(key)), key) for key in before | after)
-        verdict = "the same" if worst[0] <= CLOSE else "DIFFERENT"
-        failed += worst[0] > CLOSE
-        print(f"{name}: {verdict}; {len(before)} figures, largest difference {worst[0]:.2g} ({worst[1]})", flush=True)
-    return 1 if failed else 0
+            new = results.read(run_again(old["command"], data, Path(folder)))
+    except (ValueError, OSError, subprocess.CalledProcessError) as error:
+        print(f"{name}: FAILED, {error}", flush=True)
+        return False
+    before, after = leaves(old["figures"]), leaves(new["figures"])
+    worst, where = max((difference(before.get(key), after.get(key)), key) for key in before | after)
+    verdict = "the same" if worst <= CLOSE else "DIFFERENT"
+    print(f"{name}: {verdict}; {len(before)} figures, largest difference {worst:.2g} ({where})", flush=True)
+    return worst <= CLOSE
 
 
 if __name__ == "__main__":

@@ -23,13 +23,18 @@ def unit(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imported_units(path: Path) -> set[str]:
-    names = []
+def imported_names(path: Path) -> list[str]:
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def imported_units(path: Path) -> set[str]:
+    names = imported_names(path)
     return {parts[1] for name in names if (parts := name.split("."))[0] == "calbook" and len(parts) > 1} & set(LEVEL)
 
 
@@ -48,3 +53,18 @@ def test_nothing_imports_the_drawing_modules_but_the_book() -> None:
 def test_every_module_is_named_in_the_architecture_page() -> None:
     page = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
     assert {unit(path) for path in FILES} <= {name for name in LEVEL if f"`{name}`" in page}
+
+
+@pytest.mark.parametrize(("library", "owner"), [("papermill", "bookbuild"), ("pycocotools", "metrics")])
+def test_a_library_has_one_owner(library: str, owner: str) -> None:
+    users = {unit(path) for path in FILES if any(name.split(".")[0] == library for name in imported_names(path))}
+    assert users == {owner}
+
+
+def test_the_package_gives_its_modules_by_attribute() -> None:
+    import calbook
+
+    assert callable(calbook.gmm.fit)
+    assert callable(calbook.codecs.build_codec)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = calbook.nothing

@@ -100,6 +100,17 @@ def test_a_machine_that_cannot_hold_the_book_is_told_in_one_line(tmp_path: Path,
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupted_environment_is_made_anew(tmp_path: Path) -> None:
+    """`python -m venv` makes the interpreter before pip: without pip it is not usable."""
+    sys.path.insert(0, str(ROOT))
+    import setup_env
+
+    assert not setup_env.usable(str(tmp_path / "bin" / "python"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "half")], check=True)
+    assert not setup_env.usable(str(tmp_path / "half" / "bin" / "python"))
+    assert setup_env.usable(sys.executable)
+
+
 def test_the_cpu_switch_leaves_out_torch_and_cuda_only() -> None:
     sys.path.insert(0, str(ROOT))
     import setup_env

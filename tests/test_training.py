@@ -6,7 +6,7 @@ from itertools import repeat
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calbook import gmm
 from calbook.codecs import build_codec
@@ -45,8 +45,7 @@ def test_training_is_repeatable(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     assert [step.loss for step in first] == [step.loss for step in second]
 
 
-def test_the_rate_drops_at_the_published_shares(batch: tuple[Tensor, Tensor, Tensor]) -> None:
-    """A rate that falls to nothing leaves the weights, so equal batches give equal losses in eval mode."""
+def test_the_rate_drops_at_the_published_shares_of_stage_one(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     rates = []
     optimizer = torch.optim.Adam
 
@@ -57,10 +56,32 @@ def test_the_rate_drops_at_the_published_shares(batch: tuple[Tensor, Tensor, Ten
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim, "Adam", Spy)
-        run("heatmap", batch, Plan(steps=21), "hrnet-tiny")
+        run("cal", batch, Plan(steps=25, stage_two=21))
     assert rates[0] == 1e-3
-    assert [step for step in range(1, 21) if rates[step] != rates[step - 1]] == [17, 20]
+    assert [step for step in range(1, 25) if rates[step] != rates[step - 1]] == [17, 20]
     assert math.isclose(rates[-1], 1e-5)
+
+
+def test_looking_at_the_network_after_a_step_does_not_stop_it_training(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    modes = []
+
+    def look(step: Step, model: nn.Module) -> None:
+        modes.append(model.training)
+        model.eval()
+
+    codec = build_codec("heatmap", INPUT, HEATMAP)
+    train(build_model("hrnet-tiny"), codec, build_loss("heatmap"), repeat(batch), Plan(steps=3), after_step=look)
+    assert modes == [True, True, True]
+
+
+def test_logits_below_zero_count_in_the_mixture() -> None:
+    codec = build_codec("offset", INPUT, HEATMAP, logits=True)
+    joints = torch.tensor([[[20.0, 30.0], [30.0, 40.0]]])
+    targets = codec.encode(joints, torch.full((1, 2), 2))
+    logits = torch.full((1, 2, *HEATMAP), -6.0)
+    logits[0, :, 5, 6] = -0.2  # a peak of probability 0.45
+    _, mixture = mixed_masks(PoseMaps(logits), targets, joints, codec, None)
+    assert mixture.samples == 2
 
 
 def test_masks_of_a_batch_are_those_of_its_own_displacements() -> None:
