@@ -106,7 +106,8 @@ def _imports(code: str, module: str) -> Iterable[str]:
 
 def _named_files(root: Path, texts: Iterable[str]) -> list[Path]:
     """Results and data files whose name (with or without suffix) stands at the end of a string in the code."""
-    candidates = [*root.glob("experiments/results/*.json"), *root.glob("calbook/**/*.*")]
+    results = [*root.glob("experiments/results/*.json"), *root.glob("benchmarks/results/*.json")]
+    candidates = [*results, *root.glob("calbook/**/*.*")]
     code = "\n".join(texts)
     return sorted(
         path
