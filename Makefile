@@ -21,7 +21,7 @@ book: setup ## execute what changed, then render the book into _build/html
 	@$(BIN)/python -m calbook.bookbuild all
 
 test: setup ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 lint: setup ## style, types, spelling, notebooks without outputs
 	@$(BIN)/ruff check .

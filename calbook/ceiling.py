@@ -97,6 +97,9 @@ def perfect_poses(people: CocoPeople, codec: Codec) -> PerfectPoses:
     Args:
         people: The annotations; pictures are not needed.
         codec: Its input size and pixel convention are those of the crop, too.
+
+    Raises:
+        ValueError: There are no people.
     """
     crops = annotated_crops(people, codec.input_size)
     matrices = geometry.crop_matrix(crops, codec.input_size, convention=codec.convention)  # (N, 2, 3)
@@ -127,6 +130,9 @@ def error_figures(poses: PerfectPoses) -> dict[str, float]:
     Returns:
         ``mean_x``, ``mean_y``, ``rms_x``, ``rms_y``; ``mean``, ``rms`` and ``p95`` (95th
         percentile) of the distance; ``joints``, how many there are.
+
+    Raises:
+        ValueError: No labelled joint lies on the map.
     """
     errors = poses.errors[poses.on_map]  # (M, 2)
     size = measure(errors)
@@ -143,8 +149,13 @@ def phase_figures(poses: PerfectPoses) -> dict[str, float]:
         (1 / sqrt(12) = 0.2887 if even) and ``gap_x``, ``gap_y``: the largest
         difference between the distribution function and the even one
         (Kolmogorov-Smirnov).
+
+    Raises:
+        ValueError: No labelled joint lies on the map.
     """
     phases = poses.phases[poses.on_map].double()  # (M, 2)
+    if len(phases) == 0:
+        raise ValueError("no labelled people with joints on the map: there are no phases to describe")
     ordered = phases.sort(dim=0).values + 0.5  # (M, 2) in [0, 1)
     steps = torch.arange(1, len(ordered) + 1, dtype=torch.float64)[:, None] / len(ordered)
     gap = torch.maximum((steps - ordered).amax(0), (ordered - steps + 1 / len(ordered)).amax(0))

@@ -108,6 +108,7 @@ def _add_data(commands: Any) -> None:
     synthesize.add_argument(
         "--seed", type=_whole(0), default=0, metavar="S", help="the same seed makes the same pictures (default: 0)"
     )
+    synthesize.add_argument("--overwrite", action="store_true", help="replace the set if there is one of this name")
 
 
 def _info(_: argparse.Namespace) -> int:
@@ -147,7 +148,13 @@ def _synthesize(options: argparse.Namespace) -> int:
 
     with _without_empty_folders(options.out):
         file = write_coco(
-            options.out, options.split, options.count, options.size, options.seed, progress=sys.stderr.isatty()
+            options.out,
+            options.split,
+            options.count,
+            options.size,
+            options.seed,
+            progress=sys.stderr.isatty(),
+            overwrite=options.overwrite,
         )
     print(f"{file}: {_plural(options.count, 'picture')} in {options.out / options.split}")
     return 0

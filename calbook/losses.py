@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from calbook.options import check_choice, check_choices
 from calbook.poses import PoseMaps, Targets
 
 Normalization = Literal["paper", "published"]
@@ -102,7 +103,11 @@ def offset_error(
         scale: Divisor of offsets. Published: 1.5 with W32 and 1 with W48 (CAL), the
             radius (UDP), none in the paper.
         normalization: ``"published"`` divides by 2 h w.
+
+    Raises:
+        ValueError: The shapes do not fit together, or ``kind`` or ``normalization`` is unknown.
     """
+    check_choice("kind", kind, OffsetKind)
     _same(predicted, target)
     if masks.shape != predicted.shape[:2] + predicted.shape[3:]:
         raise ValueError(f"masks {tuple(masks.shape)} do not belong to offsets {tuple(predicted.shape)}")
@@ -133,6 +138,7 @@ def _of_joints(weights: Tensor | None, maps: Tensor) -> Tensor:
 
 def _average(errors: Tensor, normalization: Normalization) -> Tensor:
     """Sum over pixels and components, mean over samples and joints, of ``(B, K, ..., h, w)``."""
+    check_choice("normalization", normalization, Normalization)
     pixels = errors.shape[-1] * errors.shape[-2]
     total = errors.sum() / max(errors.shape[0] * errors.shape[1], 1)
     return total if normalization == "paper" else total / (2 * pixels)
@@ -149,6 +155,9 @@ class JointsLoss:
 
     heatmap: HeatmapKind = "l2"
     normalization: Normalization = "paper"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def __call__(self, maps: PoseMaps, targets: Targets) -> Loss:
         """Loss of maps predicted for a batch."""
@@ -177,6 +186,9 @@ class OffsetLoss:
     offset_weight: float = 1.0
     offset_scale: float = 1.0
     normalization: Normalization = "paper"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def __call__(self, maps: PoseMaps, targets: Targets, masks: Tensor | None = None) -> Loss:
         """Loss of maps predicted for a batch.
@@ -231,7 +243,7 @@ def build_loss(name: str, **options: Any) -> JointsLoss | OffsetLoss:
         **options: Fields of ``JointsLoss`` or ``OffsetLoss``.
 
     Raises:
-        ValueError: The name or an option is unknown.
+        ValueError: The name, an option or its choice is unknown.
 
     >>> build_loss("cal", offset_weight=0.7)
     OffsetLoss(heatmap='l2', offset='l1', offset_weight=0.7, offset_scale=1.0, normalization='paper')

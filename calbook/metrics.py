@@ -16,7 +16,7 @@ from pycocotools import coco as pycoco
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from calbook.data.annotations import Entry, find_defects, load, person_category
+from calbook.data.annotations import Entry, find_defects, is_finite, is_integer, load, person_category
 from calbook.data.defects import DataError, Defect, shown
 from calbook.skeletons import COCO, from_category
 
@@ -163,11 +163,12 @@ def _fitting(results: Sequence[Entry], images: set[int], category: Entry) -> lis
     for index, result in enumerate(results):
         if not isinstance(result, dict):
             raise DataError(Defect("results", f"entry {index}", "", "not an object", remedy))
+        values = result.get("keypoints")
         sound = {
-            "image_id": isinstance(result.get("image_id"), int) and result["image_id"] in images,
-            "category_id": result.get("category_id") == category["id"],
-            "keypoints": _are_numbers(result.get("keypoints"), (length,)),
-            "score": _are_numbers(result.get("score"), ()),
+            "image_id": is_integer(result.get("image_id")) and result["image_id"] in images,
+            "category_id": is_integer(result.get("category_id")) and result["category_id"] == category["id"],
+            "keypoints": isinstance(values, list) and len(values) == length and all(map(is_finite, values)),
+            "score": is_finite(result.get("score")),
         }
         for field in (field for field in sound if not sound[field]):
             wanted = {
@@ -180,11 +181,3 @@ def _fitting(results: Sequence[Entry], images: set[int], category: Entry) -> lis
             raise DataError(Defect("results", f"entry {index}", field, problem, remedy))
         poses.append({field: result[field] for field in sound})
     return poses
-
-
-def _are_numbers(values: Any, shape: tuple[int, ...]) -> bool:
-    try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return array.shape == shape and bool(np.isfinite(array).all())

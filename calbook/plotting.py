@@ -23,6 +23,7 @@ from matplotlib.quiver import Quiver
 from numpy.typing import NDArray
 from torch import Tensor
 
+from calbook import skeletons
 from calbook.page import say, show_provenance, show_source, show_table
 from calbook.skeletons import COCO, Skeleton
 
@@ -45,6 +46,7 @@ COLORS = {
     "ink": "#1B1F24",
     "grey": "#6B7280",
 }
+SIDE_COLORS = {"left": "blue", "right": "orange", "middle": "grey"}
 PAPER = "#FCFCFA"  # ground of every figure
 GRID = "#D9D9D4"
 
@@ -127,12 +129,12 @@ def show_picture(axes: Axes, picture: Tensor | Array) -> AxesImage:
 
 
 def side_of(name: str) -> str:
-    """The colour of a joint or limb: left blue, right orange, middle grey.
+    """The colour of a joint by its name, as ``skeletons.side_of`` reads it: left blue, right orange, middle grey.
 
-    >>> side_of("left_knee"), side_of("right_ear"), side_of("nose")
+    >>> side_of("left_knee"), side_of("RKnee"), side_of("nose")
     ('blue', 'orange', 'grey')
     """
-    return "blue" if name.startswith("left") else "orange" if name.startswith("right") else "grey"
+    return SIDE_COLORS[skeletons.side_of(name)]
 
 
 def draw_pose(

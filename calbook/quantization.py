@@ -169,7 +169,12 @@ def decode_errors(codec: Codec, joints: Tensor, visible: Tensor, batch: int = 64
         Errors ``(N, K, 2)`` in heatmap pixels, and ``(N, K)`` which of the joints are
         labelled and lie on the map (inside the outer border of its pixels). A joint
         off the map has no pixel of its own: its error depends on how far off it is.
+
+    Raises:
+        ValueError: Nobody has a labelled joint.
     """
+    if not (visible > 0).any():
+        raise ValueError("no labelled people to encode: give at least one joint with visible > 0")
     parts = []
     for start in range(0, len(joints), batch):
         people = slice(start, start + batch)

@@ -58,8 +58,8 @@ def write(
     """Write a results file in one step: the whole file or none.
 
     The machine, the versions, the commit and the date are added. Absolute paths in
-    the command and the settings are cut to ``path/to/<name>``, since they mean
-    nothing elsewhere.
+    the command and the settings mean nothing elsewhere: they are written relative
+    to the repository if they lie in it or beside it, else cut to ``path/to/<name>``.
 
     Args:
         path: The file; its folder is made where needed.
@@ -78,8 +78,8 @@ def write(
     record = {
         "experiment": experiment,
         "command": shlex.join(_portable(word) for word in shlex.split(command)),
-        "settings": _plain(settings, f"{path.name}: settings", empty=True),
-        "figures": _plain(figures, f"{path.name}: figures", empty=False),
+        "settings": _plain(settings, f"{path.name}: settings", setting=True),
+        "figures": _plain(figures, f"{path.name}: figures", setting=False),
         "seconds": round(float(seconds), 3),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),
@@ -87,7 +87,7 @@ def write(
         "commit": commit(),
     }
     _validate(record, path.name)
-    _replace(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -113,8 +113,12 @@ def machine(device: str | None = None) -> dict[str, Any]:
         import torch  # takes seconds to load, which those who only read need not spend
 
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": _processor(), "cores": cores, "device": device, "system": platform.system()}
+    return {"cpu": _processor(), "cores": cores(), "device": device, "system": platform.system()}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:
@@ -160,28 +164,34 @@ def _portable(word: str) -> str:
     ('--data=path/to/coco', '64x48')
     """
     option, equals, value = word.rpartition("=")
-    path = Path(value).expanduser() if value.startswith("~") else Path(value)
+    path = Path(value).expanduser() if value == "~" or value.startswith("~/") else Path(value)
     if not path.is_absolute() or len(path.parts) < 2:
         return word
-    if path.is_relative_to(Path.cwd()):
-        return f"{option}{equals}{path.relative_to(Path.cwd()).as_posix()}"
     if path.parent in (Path(sys.executable).parent, Path(sys.executable).resolve().parent):
         return path.name  # python, calbook
+    path = Path(os.path.normpath(path))
+    beside = REPOSITORY.parent
+    for folder, base in ((REPOSITORY, REPOSITORY), (Path.cwd(), Path.cwd()), (beside, REPOSITORY)):
+        if path.is_relative_to(folder) and folder.parent != folder:  # everything lies in the root
+            return f"{option}{equals}{Path(os.path.relpath(path, base)).as_posix()}"
     return f"{option}{equals}path/to/{path.name}"
 
 
-def _plain(value: Any, where: str, *, empty: bool) -> Any:
-    """The value as JSON will hold it; ``empty`` allows None. Raises on what is not plain or not finite."""
+def _plain(value: Any, where: str, *, setting: bool) -> Any:
+    """The value as JSON will hold it. Raises on what is not plain or not finite.
+
+    A setting, unlike a figure, may be None, and its paths are made portable.
+    """
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise ResultsError(f"{where}: the key {key!r} is not a text; name it")
-        return {key: _plain(inner, f"{where}.{key}", empty=empty) for key, inner in value.items()}
+        return {key: _plain(inner, f"{where}.{key}", setting=setting) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, f"{where}[{i}]", empty=empty) for i, inner in enumerate(value)]
+        return [_plain(inner, f"{where}[{i}]", setting=setting) for i, inner in enumerate(value)]
     if isinstance(value, str):
-        return _portable(value)
-    if isinstance(value, bool) or (value is None and empty):
+        return _portable(value) if setting else value
+    if isinstance(value, bool) or (value is None and setting):
         return value
     if isinstance(value, Integral):
         return int(value)
@@ -200,7 +210,7 @@ def _validate(record: Any, file: str) -> None:
         if record[name] is not None:
             _compare(record[name], fields, f"{file}: {name}")
     try:
-        _plain(record["figures"], f"{file}: figures", empty=False)
+        _plain(record["figures"], f"{file}: figures", setting=False)
         datetime.fromisoformat(record["date"])
     except ResultsError:
         raise
@@ -226,12 +236,12 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number that JSON knows")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step, so that nobody ever reads half of it."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in one step, so that nobody ever reads half of it; its folder is made where needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,9 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Side = Literal["left", "right", "middle"]
+
+# How a joint's name tells its side: left and right anywhere, l and r as a word at either end, L and R before a capital.
+SIDE_WORD = re.compile(r"(?i:left|right)|^[lr](?=[_. -])|(?<=[_. -])[lr]$|^[LR](?=[_. A-Z-])|(?<=[_. -])[LR]$")
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,17 @@ def _other_side(name: str) -> str:
         swapped = swap[word.lower()]
         return swapped.upper() if word.isupper() else swapped.capitalize() if word[0].isupper() else swapped
 
-    return re.sub(r"(?i:left|right)|^[lr](?=[_. -])|(?<=[_. -])[lr]$|^[LR](?=[_. A-Z-])|(?<=[_. -])[LR]$", other, name)
+    return SIDE_WORD.sub(other, name)
+
+
+def side_of(name: str) -> Side:
+    """The side of the body that a joint's name tells, as ``Skeleton.mirror`` reads it.
+
+    >>> [side_of(name) for name in ("left_knee", "RightHip", "LWrist", "knee_r", "nose", "rib")]
+    ['left', 'right', 'left', 'right', 'middle', 'middle']
+    """
+    word = SIDE_WORD.search(name)
+    return "middle" if word is None else "left" if word.group()[0] in "lL" else "right"
 
 
 COCO = Skeleton(

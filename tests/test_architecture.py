@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "calbook"
 LAYERS = [
-    {"geometry", "skeletons", "poses"},
+    {"geometry", "skeletons", "poses", "options"},
     {"codecs", "gmm", "losses", "models", "data", "metrics"},
     {"training"},
     {"ceiling", "quantization", "results"},

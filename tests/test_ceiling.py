@@ -149,6 +149,16 @@ def test_a_person_on_the_very_edge_has_a_crop(tmp_path):
     assert crops.center[0].tolist() == [64.5, 30]
 
 
+def test_nobody_has_no_ceiling(tmp_path):
+    people = coco.read(tiny_coco.write(tmp_path / "set", tiny_coco.document() | {"annotations": []}))
+    with pytest.raises(ValueError, match="no labelled people"):
+        ceiling.perfect_poses(people, ceiling.build_decoder("argmax", (64, 48)))
+    zeros = torch.zeros(1, 1, 2)
+    nowhere = ceiling.PerfectPoses(zeros, zeros, torch.zeros(1, 1, dtype=torch.bool), zeros)
+    with pytest.raises(ValueError, match="no labelled people"):
+        ceiling.phase_figures(nowhere)
+
+
 def test_unknown_decoders_are_refused():
     with pytest.raises(ValueError, match="unknown decoder 'arg max': choose one of argmax"):
         ceiling.build_decoder("arg max", (64, 48))

@@ -98,7 +98,7 @@ def test_check_names_all_defects_and_fails(tmp_path, capsys):
     assert output.err == ""
 
 
-@pytest.mark.parametrize("damage", ["cut", "type", "jpeg", "unreadable name"])
+@pytest.mark.parametrize("damage", ["cut", "type", "jpeg", "unreadable name", "absolute name", "name above"])
 def test_check_never_ends_in_a_traceback(tmp_path, damage, capsys):
     content = tiny_coco.document()
     text = json.dumps(content)
@@ -108,6 +108,9 @@ def test_check_never_ends_in_a_traceback(tmp_path, damage, capsys):
         text = '{"images": [1], "annotations": ["a", null, {"id": {}}], "categories": "x"}'
     elif damage == "unreadable name":
         content["images"][0]["file_name"] = "a\0b\n.jpg"
+        text = json.dumps(content)
+    elif damage.endswith(("name", "above")):
+        content["images"][0]["file_name"] = "/data/a.jpg" if damage == "absolute name" else "../../x.jpg"
         text = json.dumps(content)
     tiny_coco.write(tmp_path / "set", text)
     if damage == "jpeg":
@@ -137,19 +140,26 @@ def test_synthesize_writes_a_set_that_passes_the_check(synthesize, tmp_path, cap
     assert "2 images" in capsys.readouterr().out
     before = sorted(tmp_path.rglob("*"))
     assert synthesize("--split", "val2017", "--count", 1) == 2
-    assert "val2017" in only_line(capsys)
+    message = only_line(capsys)
+    assert "already has a split 'val2017': choose another name" in message
+    assert "--overwrite" in message
     assert sorted(tmp_path.rglob("*")) == before
+    assert synthesize("--split", "val2017", "--count", 1, "--size", "64x48", "--overwrite") == 0
+    assert "1 picture in" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*.jpg"))) == 1
 
 
 def test_synthesize_passes_its_arguments_on(synthesize, tmp_path):
     called = []
 
-    def writer(*arguments, progress):
-        called.append(arguments)
+    def writer(*arguments, progress, overwrite):
+        called.append((*arguments, overwrite))
         return "file"
 
-    assert synthesize("--split", "a", "--count", 3, "--size", "64x48", "--seed", 5, writer=writer) == 0
-    assert called == [(tmp_path / "new" / "set", "a", 3, (64, 48), 5)]
+    given = ("--split", "a", "--count", 3, "--size", "64x48", "--seed", 5)
+    assert synthesize(*given, writer=writer) == 0
+    assert synthesize(*given, "--overwrite", writer=writer) == 0
+    assert called == [(tmp_path / "new" / "set", "a", 3, (64, 48), 5, overwrite) for overwrite in (False, True)]
 
 
 @pytest.mark.parametrize(

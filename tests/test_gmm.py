@@ -338,6 +338,21 @@ def test_shapes_that_do_not_fit(bad):
         gmm.grid_mask(gmm.fit(torch.randn(5, 2)), size=4)
 
 
+def test_unknown_names_are_refused():
+    maps, joints, visible = torch.rand(1, 2, 16, 12), torch.rand(1, 2, 2), torch.ones(1, 2)
+    mixture = gmm.fit(torch.randn(5, 2))
+    with pytest.raises(ValueError, match=r"unknown reference 'pixle'.*did you mean pixel"):
+        gmm.displacements(maps, joints, visible, reference="pixle")
+    with pytest.raises(ValueError, match="unknown direction 'truth'"):
+        gmm.displacements(maps, joints, visible, direction="truth")
+    with pytest.raises(ValueError, match="unknown center 'peak'"):
+        gmm.mixed_gaussian_masks(mixture, joints, (16, 12), center="peak")
+    with pytest.raises(ValueError, match=r"unknown criterion 'BIC'.*did you mean bic"):
+        gmm.choose(torch.randn(5, 2), criterion="BIC")
+    with pytest.raises(ValueError, match="at least one number of components"):
+        gmm.choose(torch.randn(5, 2), candidates=())
+
+
 # Across processes.
 
 

@@ -173,6 +173,14 @@ def test_mistakes_are_named(batch):
         build_loss("cla")
     with pytest.raises(ValueError, match="no option 'beta'"):
         build_loss("cal", beta=1)
+    with pytest.raises(ValueError, match=r"unknown offset 'L1' \(did you mean l1\?\): choose one of l1, smooth_l1, l2"):
+        build_loss("cal", offset="L1")
+    with pytest.raises(ValueError, match="unknown normalization 'papper'"):
+        build_loss("heatmap", normalization="papper")
+    with pytest.raises(ValueError, match="unknown normalization 'mean'"):
+        heatmap_l2(maps.heatmaps, targets.heatmaps, normalization="mean")
+    with pytest.raises(ValueError, match="unknown kind 'huber'"):
+        offset_error(maps.offsets, targets.offsets, targets.masks, kind="huber")
     with pytest.raises(ValueError, match="needs predicted offsets"):
         build_loss("cal")(PoseMaps(maps.heatmaps), targets)
     with pytest.raises(ValueError, match="differ in shape"):

@@ -197,7 +197,15 @@ def test_annotations_without_areas_are_refused(shared_data):
         ({"keypoints": [1.0, 2.0]}, "results: entry 1: keypoints: .*, not 9 finite numbers"),
         ({"keypoints": [1.0, "a"] * 4 + [1]}, "results: entry 1: keypoints"),
         ({"keypoints": [float("nan")] * 9}, "results: entry 1: keypoints"),
+        ({"keypoints": ["3", *[3] * 8]}, "results: entry 1: keypoints"),
+        ({"keypoints": [True, *[3] * 8]}, "results: entry 1: keypoints"),
+        ({"keypoints": 3}, "results: entry 1: keypoints: 3, not 9 finite numbers"),
         ({"score": None}, "results: entry 1: score: None, not a finite number"),
+        ({"score": "0.5"}, "results: entry 1: score: '0.5', not a finite number"),
+        ({"score": True}, "results: entry 1: score: True, not a finite number"),
+        ({"score": 10**400}, "results: entry 1: score: 1000.*, not a finite number"),
+        ({"image_id": True}, "results: entry 1: image_id: True, not an image"),
+        ({"category_id": True}, "results: entry 1: category_id: True, not the persons' 1"),
     ],
 )
 def test_results_that_do_not_fit_are_refused(tmp_path, change, message):

@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 
 from calbook import page, plotting, quantization
-from calbook.skeletons import COCO, LSP
+from calbook.skeletons import COCO, LSP, from_category
 
 
 @pytest.fixture
@@ -136,9 +136,10 @@ def test_table_rows_fit_the_headings() -> None:
 
 
 def test_sides_agree_with_the_skeleton() -> None:
-    for index, partner in enumerate(COCO.mirror):
-        sides = {plotting.side_of(COCO.joints[index]), plotting.side_of(COCO.joints[partner])}
-        assert sides == ({"grey"} if index == partner else {"blue", "orange"})
+    for skeleton in (COCO, from_category(["LKnee", "RKnee", "knee_l", "knee_r", "nose"])):
+        for index, partner in enumerate(skeleton.mirror):
+            sides = {plotting.side_of(skeleton.joints[index]), plotting.side_of(skeleton.joints[partner])}
+            assert sides == ({"grey"} if index == partner else {"blue", "orange"})
 
 
 def test_cycle_has_a_line_style_of_its_own_for_every_colour() -> None:

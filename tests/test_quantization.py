@@ -136,6 +136,13 @@ def test_joints_off_the_map_and_unlabelled_joints_are_set_aside() -> None:
     assert on_map.tolist() == [[True, False, False, False]]
 
 
+@pytest.mark.parametrize("people", [0, 2])
+def test_nobody_to_encode_says_so(people: int) -> None:
+    codec = build_codec("heatmap", (64, 48), (16, 12), shift=False)
+    with pytest.raises(ValueError, match="no labelled people"):
+        quantization.decode_errors(codec, torch.zeros(people, 17, 2), torch.zeros(people, 17))
+
+
 def test_nothing_to_measure_says_so() -> None:
     with pytest.raises(ValueError, match="no errors"):
         quantization.measure(torch.zeros(0, 2))

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,15 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_files_are_whole_or_absent(tmp_path):
+    target = tmp_path / "folder" / "file"
+    results.write_atomically(target, b"first")
+    with pytest.raises(TypeError):
+        results.write_atomically(target, "no bytes")
+    assert target.read_bytes() == b"first"
+    assert list(target.parent.iterdir()) == [target]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -107,8 +117,45 @@ def test_what_is_not_a_results_file_is_refused(tmp_path, text):
         results.read(tmp_path / "a.json")
 
 
+def test_paths_beside_the_repository_can_be_run_again(tmp_path, monkeypatch):
+    home = tmp_path / "me"
+    monkeypatch.setattr(results, "REPOSITORY", home / "calbook")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(home))
+    settings = {
+        "inside": f"{home}/calbook/experiments/a.json",
+        "beside": f"--data={home}/shared/data/coco",
+        "dots": f"{home}/calbook/../../secret/b.json",
+        "here": f"{tmp_path}/elsewhere/c.json",
+        "home": "~/shared/d.json",
+        "away": f"{tmp_path}/f.json",
+    }
+    results.write(tmp_path / "a.json", **(GOOD | {"settings": settings}))
+    assert results.read(tmp_path / "a.json")["settings"] == {
+        "inside": "experiments/a.json",
+        "beside": "--data=../shared/data/coco",
+        "dots": "path/to/b.json",
+        "here": "c.json",
+        "home": "../shared/d.json",
+        "away": "path/to/f.json",
+    }
+    monkeypatch.setattr(results, "REPOSITORY", Path("/calbook"))  # everything on the disk lies beside it
+    results.write(tmp_path / "b.json", **(GOOD | {"settings": {"away": f"{home}/f.json"}}))
+    assert results.read(tmp_path / "b.json")["settings"] == {"away": "path/to/f.json"}
+
+
+def test_a_tilde_is_home_only_before_a_slash(tmp_path):
+    texts = {"note": "~0.3 px", "user": "~nobody-of-this-name/x", "share": "~"}
+    results.write(tmp_path / "a.json", **(GOOD | {"figures": texts, "settings": {"note": "~0.3 px"}}))
+    record = results.read(tmp_path / "a.json")
+    assert record["figures"] == texts
+    assert record["settings"] == {"note": "~0.3 px"}
+
+
 def test_no_folder_of_this_machine_is_recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "REPOSITORY", tmp_path / "calbook-0")
     command = f"{tmp_path}/calbook evaluate {tmp_path}/runs/a --data=/somewhere/else/coco --size 64x48"
     settings = {"data": "/somewhere/else/coco", "inner": [{"file": f"{tmp_path}/runs/a"}], "unit": "images/s"}
     results.write(tmp_path / "a.json", **(GOOD | {"command": command, "settings": settings}))

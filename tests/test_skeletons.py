@@ -40,6 +40,14 @@ def test_mirror_reads_the_usual_spellings(names):
     assert from_category([*names, "nose"]).mirror == (1, 0, 2)
 
 
+@pytest.mark.parametrize("skeleton", [COCO, MPII, LSP, from_category(["LKnee", "RKnee", "hip_l", "hip_r", "tail"])])
+def test_partners_lie_on_opposite_sides(skeleton):
+    opposite = {"left": "right", "right": "left", "middle": "middle"}
+    sides = [skeletons.side_of(name) for name in skeleton.joints]
+    assert [opposite[sides[partner]] for partner in skeleton.mirror] == sides
+    assert [side == "middle" for side in sides] == [i == partner for i, partner in enumerate(skeleton.mirror)]
+
+
 def test_sigmas_are_pycocotools():
     torch.testing.assert_close(
         COCO.sigma_tensor(torch.zeros(1, dtype=torch.float64)), torch.tensor(Params("keypoints").kpt_oks_sigmas)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from calbook.bookbuild.book import REPOSITORY, Book, BookError, Chapter
-from calbook.bookbuild.execute import cores, execute_all
+from calbook.bookbuild.execute import execute_all
 from calbook.bookbuild.freshness import stale
 from calbook.bookbuild.parameters import parse_assignments, validated
 from calbook.bookbuild.render import refuse_stale, render
+from calbook.results import cores
 
 EXAMPLES = """examples:
   python -m calbook.bookbuild all                                      everything that changed, then the pages
@@ -99,10 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Where the parts of the book are: sources, executed copies, pages."""
 
-import difflib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+
+from calbook.options import nearest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -85,30 +84,6 @@ class Book:
                 raise BookError(f"no chapter {name!r}{nearest(stem, by_name)}; chapters: {', '.join(by_name)}")
             chosen.append(chapter)
         return chosen or chapters
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt word, empty when nothing is near.
-
-    >>> nearest("epoch", ["epochs", "seed"])
-    ' (did you mean epochs?)'
-    """
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {match[0]}?)" if match else ""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # mkstemp makes files private
-        os.replace(temporary, path)  # noqa: PTH105 - the atomic call, by its own name
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _files(node: Any) -> Iterator[str]:

@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import date
 from multiprocessing import get_context
 from typing import Any
 
-from calbook.bookbuild.book import Book, BookError, Chapter, write_atomically
+from calbook.bookbuild.book import Book, BookError, Chapter
 from calbook.bookbuild.freshness import inputs
 from calbook.bookbuild.notebooks import INJECTED, RECORD, broken_cell, read_notebook, to_bytes
+from calbook.results import cores, write_atomically
 
 # One thread per chapter: chapters in parallel beat threads that wait for each other.
 ENVIRONMENT = {"CALBOOK_RENDER": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -28,11 +30,6 @@ class Outcome:
     name: str
     seconds: float
     error: str | None = None
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def execute(book: Book, chapter: Chapter, parameters: Mapping[str, Any], *, verbose: bool = False) -> Outcome:
@@ -66,16 +63,20 @@ def execute(book: Book, chapter: Chapter, parameters: Mapping[str, Any], *, verb
 def execute_all(
     book: Book, chapters: Sequence[Chapter], parameters: Mapping[str, Mapping[str, Any]], jobs: int, *, verbose: bool
 ) -> list[Outcome]:
-    """Run chapters in ``jobs`` processes, longest first, reporting each as it ends."""
+    """Run chapters in ``jobs`` processes, longest first, reporting each as it ends.
+
+    Raises:
+        BookError: The system killed a process; one line names the chapters that have no outcome.
+    """
     before = {chapter.name: last_seconds(chapter) for chapter in chapters}
     queue = sorted(chapters, key=lambda c: -before[c.name])
     outcomes: list[Outcome] = []
     with ProcessPoolExecutor(min(jobs, len(queue)), get_context("spawn"), _prepare) as pool:
         begun = time.monotonic()
-        waiting: set[Future[Outcome]] = {
-            pool.submit(execute, book, c, parameters[c.name], verbose=verbose) for c in queue
-        }
         try:
+            waiting: set[Future[Outcome]] = {
+                pool.submit(execute, book, c, parameters[c.name], verbose=verbose) for c in queue
+            }
             while waiting:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -83,6 +84,11 @@ def execute_all(
                     _report(outcomes[-1], len(outcomes), len(queue))
                 left = {c.name for c in queue} - {o.name for o in outcomes}
                 _status(left, sum(before[name] for name in left) / jobs, time.monotonic() - begun)
+        except BrokenProcessPool:
+            lost = ", ".join(c.name for c in queue if c.name not in {o.name for o in outcomes})
+            failed = [o.error for o in outcomes if o.error]
+            line = f"{lost}: not finished, since a process was killed; where memory is short, try -j 1"
+            raise BookError("\n".join([*failed, line])) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calbook.bookbuild.book import BookError, Chapter, nearest
+from calbook.bookbuild.book import BookError, Chapter
+from calbook.options import nearest
 
 TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -71,8 +72,8 @@ def _converted(chapter: Chapter, name: str, value: Any, kind: str) -> Any:
             return value
     except (KeyError, ValueError):
         if kind not in TYPES:
-            message = f"{chapter.name}: parameter {name!r} is declared {kind!r}; only {', '.join(TYPES)} can be given"
-            raise BookError(message) from None
+            advice = f"which cannot be given; declare it as one of {', '.join(TYPES)}"
+            raise BookError(f"{chapter.name}: parameter {name!r} is {kind}, {advice}") from None
     example = {"int": "3", "float": "0.5", "bool": "true or false", "str": "text"}[kind]
     raise BookError(f"{chapter.name}: parameter {name!r} is of type {kind} (such as {example}), not {value!r}")
 
@@ -81,4 +82,7 @@ def _type_of(entry: Mapping[str, Any]) -> str:
     """Declared type of a parameter; where none is declared, that of its default."""
     if entry["inferred_type_name"] != "None":
         return str(entry["inferred_type_name"])
-    return type(ast.literal_eval(entry["default"])).__name__
+    try:
+        return type(ast.literal_eval(entry["default"])).__name__
+    except (SyntaxError, TypeError, ValueError):
+        return "an expression without a type"  # known only to those who run it

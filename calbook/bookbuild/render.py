@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calbook.bookbuild.book import Book, BookError, write_atomically
+from calbook.bookbuild.book import Book, BookError
 from calbook.bookbuild.freshness import shown, stale
 from calbook.bookbuild.notebooks import RECORD, Notebook, read_notebook, to_bytes
+from calbook.results import write_atomically
 
 RUN_TIME = "{{ run_time }}"  # in a chapter: how long it took
 RUN_TIMES = "{{ run_times }}"  # in a page: a table of all chapters

@@ -41,7 +41,7 @@ def build_codec(name: str, input_size: Size, heatmap_size: Size, **options: Any)
         **options: Fields of the codec's class, see there.
 
     Raises:
-        ValueError: The name or an option is unknown.
+        ValueError: The name or an option is unknown, or an option cannot have its value.
 
     >>> codec = build_codec("heatmap", input_size=(128, 96), heatmap_size=(32, 24), shift=False)
     >>> codec.shift, codec.convention

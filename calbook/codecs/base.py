@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calbook import geometry
 from calbook.geometry import Convention, Size
+from calbook.options import check_choices
 from calbook.poses import Pose, PoseMaps, Targets
 
 
@@ -27,6 +28,16 @@ def default_sigma(heatmap_size: Size) -> float:
     [0.5, 1.0, 2.0, 3.0]
     """
     return heatmap_size[0] / 32
+
+
+def _floating(points: Tensor) -> Tensor:
+    """Points as they are, or integer ones in the default dtype: a stride is no whole number."""
+    return points if points.is_floating_point() else points.to(torch.get_default_dtype())
+
+
+def _precise(maps: Tensor) -> Tensor:
+    """Maps in float32 at least: above 256, bfloat16 has no odd numbers left to give as coordinates."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,12 @@ class Codec(ABC):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         geometry.stride(self.input_size, self.heatmap_size, self.convention)  # raises on sizes that cannot be
+        for option in ("sigma", "mask_sigma", "radius"):  # those that the codec has
+            value = getattr(self, option, None)
+            if value is not None and not value > 0:
+                raise ValueError(f"{option} must be above 0, got {value}")
 
     @abstractmethod
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
@@ -67,18 +83,33 @@ class Codec(ABC):
         Args:
             joints: ``(B, K, 2)`` as (x, y) in input pixels.
             visible: ``(B, K)``, positive where labelled (COCO's 1 and 2).
+
+        Raises:
+            ValueError: The shapes are not these.
         """
 
     @abstractmethod
     def decode(self, maps: PoseMaps) -> Pose:
-        """Joints in input pixels from maps ``(B, K, h, w)``."""
+        """Joints in input pixels from maps ``(B, K, h, w)``, in float32 or, of such maps, float64.
+
+        Raises:
+            ValueError: The maps have other sizes, or lack the offsets that this codec reads.
+        """
+
+    @property
+    def _sigma(self) -> float:
+        """Standard deviation of the Gaussian in heatmap pixels: the option, or where none is given the default."""
+        sigma: float | None = getattr(self, "sigma", None)
+        return default_sigma(self.heatmap_size) if sigma is None else sigma
 
     def to_heatmap(self, joints: Tensor) -> Tensor:
-        """Map points (x, y) from input pixels to heatmap pixels."""
+        """Map points ``(..., 2)`` as (x, y) from input pixels to heatmap pixels; integers become floats."""
+        joints = _floating(joints)
         return joints / joints.new_tensor(geometry.stride(self.input_size, self.heatmap_size, self.convention))
 
     def to_input(self, points: Tensor) -> Tensor:
-        """Map points (x, y) from heatmap pixels to input pixels."""
+        """Map points ``(..., 2)`` as (x, y) from heatmap pixels to input pixels; integers become floats."""
+        points = _floating(points)
         return points * points.new_tensor(geometry.stride(self.input_size, self.heatmap_size, self.convention))
 
     def _points(self, joints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,14 +119,12 @@ class Codec(ABC):
                 "encode needs joints (B, K, 2) and visible (B, K), "
                 f"got {tuple(joints.shape)} and {tuple(visible.shape)}"
             )
-        if not joints.is_floating_point():
-            joints = joints.to(torch.get_default_dtype())
         finite = joints.isfinite().all(-1)
         points = self.to_heatmap(torch.where(finite[..., None], joints, 0.0))
         return points, finite & (visible > 0)
 
     def _maps(self, maps: PoseMaps, *, offsets: bool = False) -> PoseMaps:
-        """The maps as given, once their shapes are what this codec decodes."""
+        """The maps, once their shapes are what this codec decodes, in float32 at least."""
         shape = maps.heatmaps.shape
         if len(shape) != 4 or tuple(shape[2:]) != tuple(self.heatmap_size):
             raise ValueError(
@@ -106,4 +135,4 @@ class Codec(ABC):
             if maps.offsets is None or tuple(maps.offsets.shape) != expected:
                 found = None if maps.offsets is None else tuple(maps.offsets.shape)
                 raise ValueError(f"{type(self).__name__} decodes offsets {expected}, got {found}")
-        return maps
+        return PoseMaps(_precise(maps.heatmaps), None if maps.offsets is None else _precise(maps.offsets))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from calbook.options import check_choice
+
 Edge = Literal["zeros", "reflect"]
 
 # Half of each fixed kernel, outermost tap first, in 1/256 (OpenCV's getGaussianKernel).
@@ -72,7 +74,11 @@ def blur(maps: Tensor, size: int, edge: Edge) -> Tensor:
         size: Number of taps, odd; 1 leaves the maps as they are.
         edge: What lies beyond the border: ``"zeros"`` (DARK) or the map itself,
             ``"reflect"``-ed at the centres of its border pixels (OpenCV's default; UDP).
+
+    Raises:
+        ValueError: The size is not odd and positive, or the edge is unknown.
     """
+    check_choice("edge", edge, Edge)
     kernel = gaussian_kernel(size)
     if size == 1:
         return maps

@@ -10,8 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from calbook.codecs.base import default_sigma
-from calbook.codecs.grids import disk_hits, displacements, gaussians, nearest_pixel, window_hits
+from calbook.codecs.grids import disk_hits, gaussians, nearest_pixel, pixel_offsets, window_hits
 from calbook.codecs.offset import OffsetCodec
 from calbook.poses import Targets
 
@@ -57,7 +56,7 @@ class CalCodec(OffsetCodec):
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Gaussian-weighted disks, offsets and disks of joints ``(B, K, 2)``; see ``Codec.encode``."""
         points, usable = self._points(joints, visible)
-        sigma = default_sigma(self.heatmap_size) if self.sigma is None else self.sigma
+        sigma = self._sigma
         on_disk = disk_hits(points, self.radius, self.heatmap_size)
         drawn = usable & window_hits(nearest_pixel(points), int(3 * sigma + 0.5), self.heatmap_size)
         if self.heatmap_support == "disk":
@@ -68,11 +67,11 @@ class CalCodec(OffsetCodec):
             plane = self._gaussian(points, drawn, sigma)
             heatmaps = plane.mul_(disk) if self.heatmap_support == "disk" else plane
         if self.mask == "gaussian":
-            masks = self._gaussian(points, drawn, self.mask_sigma or sigma).mul_(disk)
+            masks = self._gaussian(points, drawn, sigma if self.mask_sigma is None else self.mask_sigma).mul_(disk)
         weights = (drawn if self.outside == "drop" else usable).to(points.dtype)
         return Targets(heatmaps=heatmaps, weights=weights, offsets=offsets, masks=masks)
 
     def _gaussian(self, points: Tensor, drawn: Tensor, sigma: float) -> Tensor:
         """C of equation 2, zero for joints that are not drawn."""
-        across, down = gaussians(*displacements(points, self.heatmap_size), sigma)
+        across, down = gaussians(*pixel_offsets(points, self.heatmap_size), sigma)
         return down * (across * drawn[..., None, None])

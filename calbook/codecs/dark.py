@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from calbook.codecs.base import Codec, default_sigma
+from calbook.codecs.base import Codec
 from calbook.codecs.blur import blur, gaussian_kernel
 from calbook.codecs.grids import peaks, windows
 from calbook.codecs.heatmap import Border, draw_gaussians
@@ -69,10 +69,6 @@ class DarkCodec(Codec):
         gaussian_kernel(self._taps)  # raises on an even number
         if self.variant == "dark" and self.border == "full" and min(self.heatmap_size) < 5:
             raise ValueError(f"border='full' needs maps of at least 5x5 pixels, got {self.heatmap_size}")
-
-    @property
-    def _sigma(self) -> float:
-        return default_sigma(self.heatmap_size) if self.sigma is None else self.sigma
 
     @property
     def _taps(self) -> int:

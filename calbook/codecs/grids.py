@@ -11,7 +11,7 @@ from torch import Tensor
 from calbook.geometry import Size
 
 
-def displacements(points: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+def pixel_offsets(points: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """Displacement from every pixel to every point, per axis.
 
     Args:

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calbook.codecs.base import Codec, default_sigma
-from calbook.codecs.grids import displacements, gaussians, nearest_pixel, peaks, read, window_hits
+from calbook.codecs.base import Codec
+from calbook.codecs.grids import gaussians, nearest_pixel, peaks, pixel_offsets, read, window_hits
 from calbook.poses import Pose, PoseMaps, Targets
 
 Center = Literal["joint", "pixel"]
@@ -35,10 +35,10 @@ def draw_gaussians(
     pixels = nearest_pixel(points.detach())
     reach = int(3 * sigma + 0.5)
     counts &= window_hits(pixels, reach, codec.heatmap_size)
-    dx, dy = displacements(points if center == "joint" else pixels, codec.heatmap_size)
+    dx, dy = pixel_offsets(points if center == "joint" else pixels, codec.heatmap_size)
     across, down = gaussians(dx, dy, sigma)  # (B, K, 1, w) and (B, K, h, 1)
     if support == "window":
-        px, py = displacements(pixels, codec.heatmap_size)
+        px, py = pixel_offsets(pixels, codec.heatmap_size)
         across, down = across * (px.abs() <= reach), down * (py.abs() <= reach)
     weights = counts.to(points.dtype)
     return Targets(heatmaps=down * (across * weights[..., None, None]), weights=weights)
@@ -83,9 +83,8 @@ class HeatmapCodec(Codec):
 
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Gaussian targets ``(B, K, h, w)`` of joints ``(B, K, 2)``; see ``Codec.encode``."""
-        sigma = default_sigma(self.heatmap_size) if self.sigma is None else self.sigma
         center = self.center or ("joint" if self.convention == "unbiased" else "pixel")
-        return draw_gaussians(self, joints, visible, sigma, center, self.support)
+        return draw_gaussians(self, joints, visible, self._sigma, center, self.support)
 
     def decode(self, maps: PoseMaps) -> Pose:
         """Peaks of the heatmaps in input pixels; see ``Codec.decode`` and ``Codec``."""

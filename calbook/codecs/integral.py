@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calbook.codecs.base import Codec, default_sigma
-from calbook.codecs.grids import displacements
+from calbook.codecs.base import Codec
+from calbook.codecs.grids import pixel_offsets
 from calbook.codecs.heatmap import draw_gaussians
 from calbook.poses import Pose, PoseMaps, Targets
 
@@ -50,13 +50,12 @@ class IntegralCodec(Codec):
 
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Gaussian targets ``(B, K, h, w)`` centred on joints ``(B, K, 2)``; see ``Codec.encode``."""
-        sigma = default_sigma(self.heatmap_size) if self.sigma is None else self.sigma
-        return draw_gaussians(self, joints, visible, sigma, center="joint", support="plane")
+        return draw_gaussians(self, joints, visible, self._sigma, center="joint", support="plane")
 
     def decode(self, maps: PoseMaps) -> Pose:
         """Expected positions in input pixels; see ``Codec.decode``."""
         chance = self.probability(self._maps(maps).heatmaps)  # (B, K, h, w)
-        x, y = displacements(chance.new_zeros(*chance.shape[:2], 2), self.heatmap_size)  # minus the pixels' places
+        x, y = pixel_offsets(chance.new_zeros(*chance.shape[:2], 2), self.heatmap_size)  # minus the pixels' places
         mean = -torch.stack([(chance.sum(-2) * x[:, :, 0]).sum(-1), (chance.sum(-1) * y[..., 0]).sum(-1)], dim=-1)
         return Pose(self.to_input(mean), chance.amax((-1, -2)))
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from calbook.codecs.base import Codec
-from calbook.codecs.blur import blur
-from calbook.codecs.grids import disk_hits, displacements, peaks, read
+from calbook.codecs.blur import blur, gaussian_kernel
+from calbook.codecs.grids import disk_hits, peaks, pixel_offsets, read
 from calbook.poses import Pose, PoseMaps, Targets
 
 Decoding = Literal["peak", "hough"]
@@ -60,6 +60,13 @@ class OffsetCodec(Codec):
     logits: bool = False
     outside: Outside = "drop"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.blur, tuple) and len(self.blur) == 2):
+            raise ValueError(f"blur must be two odd numbers, for heatmaps and for offsets, got {self.blur!r}")
+        for taps in self.blur:
+            gaussian_kernel(taps)  # raises on an even number
+
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Disks and offsets of joints ``(B, K, 2)``; see ``Codec.encode``."""
         points, usable = self._points(joints, visible)
@@ -70,7 +77,7 @@ class OffsetCodec(Codec):
 
     def _field(self, points: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Disks ``(B, K, h, w)`` and offset fields ``(B, K, 2, h, w)`` of the joints that are drawn."""
-        dx, dy = displacements(points, self.heatmap_size)  # (B, K, 1, w), (B, K, h, 1)
+        dx, dy = pixel_offsets(points, self.heatmap_size)  # (B, K, 1, w), (B, K, h, 1)
         limit = torch.where(drawn, self.radius**2, -1.0).to(points.dtype)[..., None, None]
         # ge_ in place turns the difference into 0 and 1: a comparison and a conversion would be two slow passes.
         disk = (limit - dy.detach().square() - dx.detach().square()).ge_(0)  # (B, K, h, w)
@@ -108,7 +115,7 @@ class OffsetCodec(Codec):
         """
         votes = vote(heatmaps, offsets) / (math.pi * self.radius**2)
         column, row, strongest, found = peaks(votes, self.floor)
-        near_x, near_y = displacements(torch.stack([column, row], dim=-1).to(votes.dtype), self.heatmap_size)
+        near_x, near_y = pixel_offsets(torch.stack([column, row], dim=-1).to(votes.dtype), self.heatmap_size)
         near = votes * ((near_x.abs() <= 1) & (near_y.abs() <= 1))
         mass = near.sum((-1, -2))
         shift = torch.stack([(near * near_x).sum((-1, -2)), (near * near_y).sum((-1, -2))], dim=-1)
@@ -128,7 +135,7 @@ def vote(heatmaps: Tensor, offsets: Tensor) -> Tensor:
         point off the map are lost.
     """
     batch, joints, height, width = heatmaps.shape
-    dx, dy = displacements(offsets.new_zeros(batch, joints, 2), (height, width))  # minus the pixel's own place
+    dx, dy = pixel_offsets(offsets.new_zeros(batch, joints, 2), (height, width))  # minus the pixel's own place
     x, y = offsets[:, :, 0] - dx, offsets[:, :, 1] - dy
     score = torch.where(x.isfinite() & y.isfinite(), heatmaps.nan_to_num(0.0, 0.0, 0.0).clamp(min=0), 0.0)
     x, y = x.nan_to_num(0.0).clamp(-2, width + 1), y.nan_to_num(0.0).clamp(-2, height + 1)  # far is as good as off
@@ -138,6 +145,6 @@ def vote(heatmaps: Tensor, offsets: Tensor) -> Tensor:
         column, row = left + step_x, top + step_y
         share = (1 - (x - column).abs()) * (1 - (y - row).abs()) * score
         on = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        index = torch.where(on, row * width + column, 0.0).long()
+        index = torch.where(on, row.long() * width + column.long(), 0)
         votes = votes.scatter_add(-1, index.flatten(2), torch.where(on, share, 0.0).flatten(2))
     return votes.reshape(heatmaps.shape)

@@ -12,7 +12,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from calbook.data.defects import DataError, Defect, Severity, shown
@@ -122,7 +122,7 @@ def _top_level_defects(document: Any, file: str) -> Iterator[Defect]:
             yield Defect(file, entry, "keypoints", "not a list of joint names", "write one name per joint")
         elif len(set(joints)) < len(joints):
             yield Defect(file, entry, "keypoints", "a joint name occurs twice", "give every joint its own name")
-        elif joints and not _is_integer(category.get("id")):
+        elif joints and not is_integer(category.get("id")):
             yield Defect(file, entry, "id", f"{shown(category.get('id'))} is not an integer", "number the category")
         elif joints and not _are_limbs(category.get("skeleton", []), len(joints)):
             remedy = f"write pairs of joint numbers from 1 to {len(joints)}"
@@ -141,18 +141,19 @@ def _picture_defects(entries: list[Any], pictures: dict[int, Entry], file: str) 
         if not isinstance(picture, dict):
             continue
         name = picture.get("file_name")
-        sound = isinstance(name, str) and bool(name)
+        sound = is_picture_name(name)
         if not sound:
-            yield Defect(file, entry, "file_name", _missing_or(picture, "file_name", "not a name"), "name its file")
+            problem = _missing_or(picture, "file_name", "not the name of a file in the folder of the pictures")
+            yield Defect(file, entry, "file_name", problem, "name its file, relative to that folder and without '..'")
         elif name in names:
             yield Defect(file, entry, "file_name", f"{shown(name)} occurs twice", "remove one entry", "warning")
         names.add(str(name))
         for field in ("width", "height"):
-            if not _is_integer(picture.get(field)) or picture[field] < 1:
+            if not is_integer(picture.get(field)) or picture[field] < 1:
                 sound = False
                 problem = _missing_or(picture, field, "not a positive integer")
                 yield Defect(file, entry, field, problem, "write the picture's size in pixels")
-        if sound and _is_integer(picture.get("id")):
+        if sound and is_integer(picture.get("id")):
             pictures[picture["id"]] = picture
 
 
@@ -160,13 +161,13 @@ def _annotation_defects(
     annotation: Entry, entry: str, person: Entry, pictures: dict[int, Entry], file: str
 ) -> Iterator[Defect]:
     category = annotation.get("category_id")
-    if not _is_integer(category):
+    if not is_integer(category):
         problem = _missing_or(annotation, "category_id", "not an integer")
         yield Defect(file, entry, "category_id", problem, f"write {person['id']} for a person")
         return
     if category != person["id"]:
         return  # not a person: never read
-    picture = pictures.get(annotation["image_id"]) if _is_integer(annotation.get("image_id")) else None
+    picture = pictures.get(annotation["image_id"]) if is_integer(annotation.get("image_id")) else None
     if picture is None:
         problem = _missing_or(annotation, "image_id", "not an image of this file")
         yield Defect(file, entry, "image_id", problem, "add the image or remove the annotation")
@@ -196,7 +197,7 @@ def _keypoint_defects(annotation: Entry, entry: str, person: Entry, file: str) -
         problem = f"has {len(values)} numbers instead of {3 * len(names)}"
         yield Defect(file, entry, "keypoints", problem, rule)
         return
-    bad = [i for i, value in enumerate(values) if not _is_finite(value)]
+    bad = [i for i, value in enumerate(values) if not is_finite(value)]
     for i in bad:
         problem = f"{'xyv'[i % 3]} of {names[i // 3]} is {shown(values[i])}, not a finite number"
         yield Defect(file, entry, "keypoints", problem, rule)
@@ -216,7 +217,7 @@ def _box_defects(
     annotation: Entry, entry: str, picture: Entry | None, severity: Severity, file: str
 ) -> Iterator[Defect]:
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(is_finite(value) for value in box):
         problem = _missing_or(annotation, "bbox", "not four finite numbers")
         yield Defect(file, entry, "bbox", problem, "write x, y, width, height in pixels")  # evaluation reads every box
         return
@@ -235,7 +236,7 @@ def _box_defects(
             mild: Severity = "error" if severity == "fatal" else "warning"
             yield Defect(file, entry, "bbox", f"the box reaches outside the picture: {where}", "clip the box", mild)
     area = annotation.get("area")
-    if "area" in annotation and (not _is_finite(area) or annotation["area"] <= 0):
+    if "area" in annotation and (not is_finite(area) or annotation["area"] <= 0):
         problem = f"{shown(area)} is not a positive number"
         yield Defect(file, entry, "area", problem, "write the person's area in square pixels", severity)
 
@@ -253,8 +254,8 @@ def _id_defects(item: Any, entry: str, seen: set[int], file: str) -> Iterator[De
     """Defects of an entry's type and ``id``; notes the id in ``seen``."""
     if not isinstance(item, dict):
         yield Defect(file, entry, "", f"is {_kind(item)}, not an object", "write an object with named fields")
-    elif not _is_integer(item.get("id")):
-        yield Defect(file, entry, "id", _missing_or(item, "id", "not an integer"), "number the entries")
+    elif not is_integer(item.get("id")):
+        yield Defect(file, entry, "id", _missing_or(item, "id", "not an integer of 64 bits"), "number the entries")
     elif item["id"] in seen:
         yield Defect(file, entry, "id", "occurs twice", "give every entry its own id")
     else:
@@ -266,7 +267,7 @@ def _id_defects(item: Any, entry: str, seen: set[int], file: str) -> Iterator[De
 
 def _name(kind: str, index: int, item: Any) -> str:
     """How an entry is called: by its id, or by its place where it has none."""
-    if isinstance(item, dict) and _is_integer(item.get("id")):
+    if isinstance(item, dict) and is_integer(item.get("id")):
         return f"{kind} {item['id']}"
     return f"{kind} at index {index}"
 
@@ -280,16 +281,23 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_picture_name(value: Any) -> bool:
+    """Whether a ``file_name`` leads to a file inside the folder of the pictures, and nowhere else."""
+    return isinstance(value, str) and bool(value) and not (PurePath(value).anchor or ".." in PurePath(value).parts)
 
 
-def _is_finite(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a JSON value is a whole number that an int64 tensor can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a JSON value is a number below ``LARGEST``."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _are_limbs(limbs: Any, joints: int) -> bool:
     return isinstance(limbs, list) and all(
-        isinstance(limb, list) and len(limb) == 2 and all(_is_integer(joint) and 1 <= joint <= joints for joint in limb)
+        isinstance(limb, list) and len(limb) == 2 and all(is_integer(joint) and 1 <= joint <= joints for joint in limb)
         for limb in limbs
     )

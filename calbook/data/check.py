@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from calbook.data.annotations import Entry, find_defects, load, person_category, selected
-from calbook.data.coco import LAYOUT, annotation_files, pictures_folder
+from calbook.data.annotations import Entry, find_defects, is_picture_name, load, person_category, selected
+from calbook.data.coco import LAYOUT, annotation_files, clashes, pictures_folder
 from calbook.data.defects import DataError, Defect
 from calbook.data.pictures import SUFFIXES, open_picture
 
@@ -55,7 +55,7 @@ def check(path: Path | str, *, progress: bool = False) -> Report:
 
 
 def _check_files(files: list[Path], root: Path, pictures: bool, progress: bool) -> Report:
-    defects: list[Defect] = []
+    defects = [_renamed(defect, Path(defect.file).relative_to(root).as_posix()) for defect in clashes(files)]
     summary: list[str] = []
     for file in files:
         name = file.relative_to(root).as_posix()
@@ -84,7 +84,7 @@ def _picture_defects(
         problem = f"the folder of its pictures, {folder.relative_to(root).as_posix()}/, is missing"
         yield Defect(annotations, "", "", problem, "copy the pictures there")
         return
-    named = [image for image in images if isinstance(image, dict) and isinstance(image.get("file_name"), str)]
+    named = [image for image in images if isinstance(image, dict) and is_picture_name(image.get("file_name"))]
     for image in tqdm(named, desc=folder.name, unit="picture", delay=2, disable=not progress, leave=False):
         file = folder / image["file_name"]
         name = file.relative_to(root).as_posix()

@@ -1,5 +1,6 @@
 """Reading COCO-layout annotations of any skeleton: persons as arrays, pictures on demand."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,13 +160,27 @@ def read_split(folder: Path | str, split: str) -> CocoPeople:
         split: Such as ``val2017``; for single-split sets ``images``.
 
     Raises:
-        DataError: The folder has no such split, or as in ``read``.
+        DataError: The folder has no such split or two files of it, or as in ``read``.
     """
-    files = {pictures_folder(path).name: path for path in annotation_files(folder)}
-    if split not in files:
-        remedy = f"choose one of {', '.join(files)}" if files else LAYOUT
+    splits: dict[str, list[Path]] = {}
+    for path in annotation_files(folder):
+        splits.setdefault(pictures_folder(path).name, []).append(path)
+    if split not in splits:
+        remedy = f"choose one of {', '.join(splits)}" if splits else LAYOUT
         raise DataError(Defect(str(folder), "", "", f"no split {split!r}", remedy))
-    return read(files[split], pictures_folder(files[split]))
+    for defect in clashes(splits[split]):
+        raise DataError(defect)
+    return read(splits[split][0], pictures_folder(splits[split][0]))
+
+
+def clashes(files: Sequence[Path]) -> Iterator[Defect]:
+    """A defect for every annotation file of a split that an earlier file already describes."""
+    first: dict[Path, Path] = {}
+    for file in files:
+        other = first.setdefault(pictures_folder(file), file)
+        if other != file:
+            problem = f"describes the same pictures as {other.name}, those in {pictures_folder(file).name}/"
+            yield Defect(str(file), "", "", problem, "remove or rename one of the two files")
 
 
 def _split(path: Path) -> str | None:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from calbook.gmm.mixture import Mixture, aic, bic, coefficients, features, moments, precise
+from calbook.options import check_choice
 
 Criterion = Literal["bic", "aic"]
 
@@ -110,7 +111,13 @@ def choose(
         max_iter: See ``fit``.
         tol: See ``fit``.
         group: See ``fit``.
+
+    Raises:
+        ValueError: There are no candidates, or the criterion is unknown; see ``fit`` for the rest.
     """
+    check_choice("criterion", criterion, Criterion)
+    if not candidates:
+        raise ValueError("candidates must hold at least one number of components")
     score = {"bic": bic, "aic": aic}[criterion]
     fits = [fit(displacements, m, weights=weights, max_iter=max_iter, tol=tol, group=group) for m in candidates]
     return min(fits, key=lambda mixture: float(score(mixture)))

@@ -9,6 +9,7 @@ from torch import Tensor
 from calbook.codecs.grids import nearest_pixel, peaks, window_index
 from calbook.geometry import Size
 from calbook.gmm.mixture import Mixture, coefficients, features, log_density
+from calbook.options import check_choice
 
 Center = Literal["joint", "pixel"]
 Direction = Literal["prediction", "joint"]
@@ -53,7 +54,12 @@ def displacements(
 
     Returns:
         Displacements ``(B*K, 2)`` in heatmap pixels, and their weights ``(B*K,)``, 0 or 1.
+
+    Raises:
+        ValueError: The reference or the direction is unknown.
     """
+    check_choice("reference", reference, Center)
+    check_choice("direction", direction, Direction)
     column, row, _, found = peaks(heatmaps, floor)
     target = joints
     if reference == "pixel":
@@ -108,7 +114,11 @@ def mixed_gaussian_masks(
     Returns:
         ``(B, K, h, w)`` in [0, 1]. All zero for joints that are not visible, not finite,
         or of whose square no pixel lies on the map.
+
+    Raises:
+        ValueError: The side of the square is even, or the center is unknown.
     """
+    check_choice("center", center, Center)
     finite = joints.isfinite().all(-1)
     drawn = finite if visible is None else finite & (visible > 0)
     far = 2.0 * max(heatmap_size) + size  # beyond it a square is off the map, and an index could overflow

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from calbook.geometry import Size
+from calbook.options import check_choice
 
 Initialization = Literal["published", "he"]
 
@@ -81,13 +82,17 @@ def initialize(module: nn.Module, scheme: Initialization) -> None:
             code does before it loads ImageNet weights over most of them;
             ``"he"`` draws them from N(0, 2 / fan_out) (He et al. 2015), but for
             the convolutions that predict maps, which start near 0 as their
-            targets are. Biases are 0, batch norms the identity.
+            targets are. These are the ones with a bias (MRHeatNet's coarse
+            predictions keep theirs although a batch norm follows). Biases are 0,
+            batch norms the identity.
+
+    Raises:
+        ValueError: The scheme is unknown.
     """
-    if scheme not in ("published", "he"):
-        raise ValueError(f"unknown initialization {scheme!r}: choose 'published' or 'he'")
+    check_choice("initialization", scheme, Initialization)
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            predicts = part.bias is not None  # all others leave the bias to the batch norm that follows
+            predicts = part.bias is not None  # no other convolution of the networks here has one
             if scheme == "published" or predicts:
                 nn.init.normal_(part.weight, std=PUBLISHED_STD)
             else:

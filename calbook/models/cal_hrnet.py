@@ -30,6 +30,9 @@ class CALHRNet(nn.Module):
             differs from the heatmap branch's. The published configuration for
             W48 at 128x96 has 144 (117.2 M parameters); the paper's has 48.
 
+    Raises:
+        ValueError: The offset branch has no channels.
+
     >>> import torch
     >>> from calbook.models.hrnet import TABLES
     >>> maps = CALHRNet(TABLES["tiny"], num_joints=17)(torch.zeros(1, 3, 64, 48))
@@ -40,8 +43,10 @@ class CALHRNet(nn.Module):
     def __init__(self, table: Table, num_joints: int, head_blocks: int = 2, offset_width: int | None = None) -> None:
         super().__init__()
         self.num_joints = num_joints
-        offset_widths = (offset_width or table.stage4.widths[0], *table.stage4.widths[1:])
-        offset_table = replace(table, stage4=replace(table.stage4, widths=offset_widths))
+        finest = table.stage4.widths[0] if offset_width is None else offset_width
+        if finest < 1:
+            raise ValueError(f"offset_width must be at least 1, got {finest}")
+        offset_table = replace(table, stage4=replace(table.stage4, widths=(finest, *table.stage4.widths[1:])))
         self.trunk = Trunk(table)
         self.heatmap_branch = PredictionBranch(table, num_joints, head_blocks)
         self.offset_branch = PredictionBranch(offset_table, 2 * num_joints, head_blocks)

@@ -8,12 +8,12 @@ MRFeaNet load, as do HRNets and ResNets pre-trained on ImageNet.
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -158,10 +158,15 @@ def load_reference_weights(
 
     Raises:
         ValueError: A shape does not fit, nothing fits at all, or the file
-            cannot be read.
-        TypeError: The network has no published counterpart, or a value is not a tensor.
+            is not a file of tensors.
+        TypeError: The network has no published counterpart, or the checkpoint holds
+            something else than tensors by name.
+        OSError: The file cannot be opened.
     """
-    published = _tensors(_read(Path(weights)) if isinstance(weights, str | Path) else weights)
+    if isinstance(weights, str | Path):
+        published = _tensors(_read(Path(weights)), str(weights))
+    else:
+        published = _tensors(weights, "the checkpoint")
     wanted = {key: value for key, value in published.items() if not key.startswith(tuple(skip))}
     rules, own = key_rules(model), model.state_dict()
     places = {key: _translate(key, rules) for key in wanted}
@@ -191,23 +196,39 @@ def _read(path: Path) -> Mapping[str, object]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path}: not a file of tensors that can be read safely ({reason})") from error
+    except OSError:
+        raise
+    except Exception as error:  # damaged pickles raise whatever their bytes happen to ask for
+        raise ValueError(f"{path}: not a file of tensors: {_reason(path, error)}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a state dict, found a {type(content).__name__}")
     return content
 
 
-def _tensors(content: Mapping[str, object]) -> dict[str, Tensor]:
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file could not be read, and what to do about it."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file that it stands for with 'git lfs pull'"
+    if start.startswith(b"<"):
+        return "it is a web page; download the file itself"
+    if isinstance(error, pickle.UnpicklingError) and (zipfile.is_zipfile(path) or start.startswith(b"\x80")):
+        return "it holds objects that could run code, or is damaged; get its state dict alone, saved by torch.save"
+    return "it is cut short, damaged or of another kind; copy or download it again"
+
+
+def _tensors(content: Mapping[str, object], name: str) -> dict[str, Tensor]:
     """The published tensors by key, out of a training checkpoint and without the prefix of DataParallel."""
     inner = content.get("state_dict", content)
     if not isinstance(inner, Mapping):
-        raise TypeError(f"'state_dict' of the checkpoint is a {type(inner).__name__}, not a mapping")
+        raise TypeError(f"'state_dict' of {name} is a {type(inner).__name__}, not a mapping")
     tensors = {}
     for key, value in inner.items():
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} of {name} is a {type(key).__name__}, not a parameter's name")
         if not isinstance(value, Tensor):
-            raise TypeError(f"{key!r} of the checkpoint is a {type(value).__name__}, not a tensor")
+            raise TypeError(f"{key!r} of {name} is a {type(value).__name__}, not a tensor")
         tensors[key.removeprefix("module.")] = value
     return tensors
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from calbook.bookbuild import Book, BookError, render
+from calbook.bookbuild import Book, BookError, execute, render
 from calbook.bookbuild.__main__ import main
-from calbook.bookbuild.book import write_atomically
 from calbook.bookbuild.freshness import imported_modules, stale
 from calbook.bookbuild.notebooks import RECORD, read_notebook
 from calbook.bookbuild.parameters import declared, validated
@@ -266,13 +266,29 @@ def test_imports_are_found_without_importing(tmp_path: Path) -> None:
     }
 
 
-def test_files_are_whole_or_absent(tmp_path: Path) -> None:
-    target = tmp_path / "folder" / "file"
-    write_atomically(target, b"first")
-    with pytest.raises(TypeError):
-        write_atomically(target, "no bytes")  # type: ignore[arg-type]
-    assert target.read_bytes() == b"first"
-    assert list(target.parent.iterdir()) == [target]
+def die(*_: Any, **__: Any) -> None:
+    os._exit(9)
+
+
+def test_a_killed_process_is_one_line(
+    good: Book, complaint: Callable[[Book, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "execute", die)
+    assert complaint(good, "run 1 -f").startswith("bookbuild: 01_good: not finished, since a process was killed")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_jobs_are_a_number_from_one_on(jobs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", f"--jobs={jobs}"])
+    assert f"argument -j/--jobs: '{jobs}' is not a number from 1 on" in capsys.readouterr().err
+
+
+def test_a_parameter_without_a_known_type_cannot_be_given(good: Book, complaint: Callable[[Book, str], str]) -> None:
+    change(good, "book/01_good.ipynb", "count: int = 3", "count = 2**5")
+    expected = "bookbuild: 01_good: parameter 'count' is an expression without a type, which cannot be given"
+    assert complaint(good, "run 1 -p count=4").startswith(expected)
+    assert validated(good.chapters[0], {"rate": "2"}) == {"rate": 2.0}
 
 
 def test_a_missing_chapter_is_named(good: Book, complaint: Callable[[Book, str], str]) -> None:

@@ -1,11 +1,14 @@
 """Joints that are not there and maps that show nothing: defined results, never a NaN."""
 
 import math
+from dataclasses import fields
+from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
 
 from calbook.codecs import CODECS, build_codec
+from calbook.codecs.offset import vote
 from calbook.poses import PoseMaps
 
 INPUT, SIZE = (128, 96), (32, 24)
@@ -173,6 +176,35 @@ def test_dtype_is_kept(name, options, dtype):
 
 
 @every_variant
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maps_of_half_precision_are_read_as_exactly_as_the_same_numbers_in_full(name, options, dtype):
+    codec = build_codec(name, (384, 288), (96, 72), **options)
+    targets = codec.encode(torch.tensor([[[270.3, 363.7]]]), torch.ones(1, 1))
+    maps = PoseMaps(*(None if t is None else t.to(dtype) for t in (targets.heatmaps, targets.offsets)))
+    pose = codec.decode(maps)
+    full = codec.decode(PoseMaps(*(None if t is None else t.float() for t in maps)))
+    assert pose.coords.dtype == pose.scores.dtype == torch.float32
+    assert torch.equal(pose.coords, full.coords)
+    assert torch.equal(pose.scores, full.scores)
+
+
+def test_votes_of_half_precision_find_their_pixel():
+    heatmaps, offsets = torch.zeros(1, 1, 96, 72), torch.zeros(1, 1, 2, 96, 72)
+    heatmaps[0, 0, 95, 71] = heatmaps[0, 0, 50, 33] = 1
+    assert torch.equal(vote(heatmaps.half(), offsets.half()).float(), vote(heatmaps, offsets))
+
+
+@every_variant
+def test_joints_in_whole_pixels_may_be_integers(name, options):
+    codec, joints = make(name, options), torch.tensor([[[47, 60], [90, 3]]])
+    assert torch.equal(codec.to_heatmap(joints), codec.to_heatmap(joints.float()))
+    assert torch.equal(codec.to_input(joints), codec.to_input(joints.float()))
+    whole, fractional = (codec.encode(j, torch.ones(1, 2)) for j in (joints, joints.float()))
+    for ours, theirs in zip(tensors(whole), tensors(fractional), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@every_variant
 def test_joints_do_not_touch_each_other(name, options):
     codec = make(name, options)
     heatmaps, offsets = torch.randn(4, 5, *SIZE), torch.randn(4, 5, 2, *SIZE)
@@ -193,6 +225,36 @@ def test_wrong_shapes_and_options_say_what_is_wrong(name):
     if name in ("offset", "cal"):
         with pytest.raises(ValueError, match="decodes offsets"):
             codec.decode(PoseMaps(torch.zeros(1, 1, *SIZE)))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_every_choice_is_checked(name):
+    kinds = {field.name: (field.type, *get_args(field.type)) for field in fields(CODECS[name])}
+    choices = [option for option, kind in kinds.items() if any(get_origin(part) is Literal for part in kind)]
+    assert "convention" in choices
+    for option in choices:
+        with pytest.raises(ValueError, match=f"unknown {option} 'hugh'.*choose one of"):
+            make(name, {option: "hugh"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("offset", {"decoding": "hugh"}, r"unknown decoding 'hugh'.*did you mean hough.*: choose one of peak, hough"),
+        ("cal", {"heatmap_support": "disc"}, "unknown heatmap_support 'disc'.*did you mean disk"),
+        ("heatmap", {"center": "middle"}, "unknown center 'middle': choose one of joint, pixel"),
+        ("heatmap", {"sigma": 0}, "sigma must be above 0, got 0"),
+        ("dark", {"sigma": -1.0}, "sigma must be above 0"),
+        ("integral", {"sigma": math.nan}, "sigma must be above 0"),
+        ("cal", {"mask_sigma": 0.0}, "mask_sigma must be above 0"),
+        ("offset", {"radius": 0}, "radius must be above 0"),
+        ("offset", {"blur": 7}, "blur must be two odd numbers, for heatmaps and for offsets, got 7"),
+        ("offset", {"blur": (15, 6)}, "odd number of taps"),
+    ],
+)
+def test_what_an_option_cannot_be_is_refused_at_once(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, options)
 
 
 def test_unknown_codec():

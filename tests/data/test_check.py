@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -76,6 +77,11 @@ DEFECTS = [
     (put("images", 2, width=0), "image 3: width: 0, not a positive integer"),
     (drop("images", 2, "height"), "image 3: height: missing"),
     (drop("images", 2, "file_name"), "image 3: file_name: missing"),
+    (put("images", 2, file_name="/data/a.jpg"), "image 3: file_name: '/data/a.jpg', not the name of a file in"),
+    (put("images", 2, file_name="../../x.jpg"), "image 3: file_name: '../../x.jpg', not the name of a file in"),
+    (put("images", 2, file_name="a/../0003.jpg"), "image 3: file_name: 'a/../0003.jpg', not the name of a file in"),
+    (put("images", 2, id=2**63), "image at index 2: id: 9223372036854775808, not an integer of 64 bits"),
+    (put("images", 2, width=2**63), "image 3: width: 9223372036854775808, not a positive integer"),
     (lambda d: d.pop("images"), "images: missing"),
     (lambda d: d.update(annotations={}), "annotations: is an object, not a list"),
     (lambda d: d.update(categories=[]), "categories: none has joint names"),
@@ -132,6 +138,27 @@ def test_all_defects_are_listed_not_only_the_first(tmp_path):
 def test_wrong_top_level(tmp_path, text):
     tiny_coco.write(tmp_path / "set", text)
     assert "not an object" in lines(check(tmp_path / "set"))[0]
+
+
+def test_pictures_outside_the_folder_are_not_looked_at(tmp_path):
+    """A sound picture that happens to be there does not make the name sound."""
+    content = tiny_coco.document()
+    content["images"][0]["file_name"] = str(tmp_path / "x.jpg")
+    content["images"][1]["file_name"] = "../../x.jpg"
+    tiny_coco.write(tmp_path / "set", content)
+    (tmp_path / "set" / "val2017" / "0001.jpg").rename(tmp_path / "x.jpg")
+    report = check(tmp_path / "set")
+    names = [defect for defect in report.defects if defect.field == "file_name"]
+    assert [defect.entry for defect in names] == ["image 1", "image 2"]
+    assert not any("x.jpg" in defect.file for defect in report.defects)
+
+
+def test_two_files_of_one_split_are_a_defect(tmp_path):
+    file = tiny_coco.write(tmp_path / "set")
+    file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes()))
+    (line,) = lines(check(tmp_path / "set"))
+    assert line.startswith("annotations/person_keypoints_val2017.json.gz: describes the same pictures as ")
+    assert "person_keypoints_val2017.json, those in val2017/; remove" in line
 
 
 def test_cut_annotations_are_named(tmp_path):

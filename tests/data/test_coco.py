@@ -113,6 +113,7 @@ def test_truncated_pictures_are_refused(tmp_path, share):
         ("keypoints", [1, 2, 2], r"annotation 10: keypoints: has 3 numbers instead of 9"),
         ("bbox", [10, 20, 0, 40], r"annotation 10: bbox: the width of the box is 0"),
         ("image_id", 99, r"annotation 10: image_id: 99, not a"),
+        ("id", 2**63, r"annotation at index 0: id: 9223372036854775808, not an integer of 64 bits"),
     ],
 )
 def test_malformed_entries_raise_one_line(tmp_path, field, value, message):
@@ -122,6 +123,21 @@ def test_malformed_entries_raise_one_line(tmp_path, field, value, message):
         coco.read(tiny_coco.write(tmp_path / "set", content))
     assert "\n" not in str(caught.value)
     assert "person_keypoints_val2017.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["{outside}", "../../x.jpg"])
+def test_pictures_outside_their_folder_are_never_opened(tmp_path, name):
+    content = tiny_coco.document()
+    content["images"][0]["file_name"] = name.format(outside=tmp_path / "x.jpg")
+    tiny_coco.write(tmp_path / "set", content)
+    with pytest.raises(DataError, match=r"image 1: file_name: .*x\.jpg', not the name of a file in the folder"):
+        coco.read_split(tmp_path / "set", "val2017")
+
+
+def test_the_largest_numbers_are_read(tmp_path):
+    content = tiny_coco.document()
+    content["annotations"][0]["id"] = 2**63 - 1
+    assert coco.read(tiny_coco.write(tmp_path / "set", content)).ids[0] == 2**63 - 1
 
 
 def test_coco_s_own_odd_entries_do_not_stop_the_reader(tmp_path):
@@ -173,6 +189,23 @@ def test_damaged_compression_is_refused(tmp_path):
         file.write_bytes(content)
         with pytest.raises(DataError, match="cut short or damaged"):
             load(file)
+
+
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (("person_keypoints_val.json", "person_keypoints_val.json.gz"), "val"),
+        (("lsp_keypoints.json", "lspet_keypoints.json"), "images"),
+    ],
+)
+def test_two_files_of_one_split_are_refused_by_name(tmp_path, names, split):
+    text = json.dumps(tiny_coco.document()).encode()
+    (tmp_path / "annotations").mkdir()
+    for name in (*names, "person_keypoints_other.json"):
+        (tmp_path / "annotations" / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(DataError, match=f"{names[1]}: describes the same pictures as {names[0]}, those in {split}/"):
+        coco.read_split(tmp_path, split)
+    assert len(coco.read_split(tmp_path, "other")) == 2
 
 
 def test_unknown_split_names_those_there_are(tmp_path):

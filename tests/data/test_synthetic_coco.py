@@ -1,6 +1,7 @@
 """The synthetic set on disk is a COCO set."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 from pycocotools import coco as pycoco
 
+from calbook.data.check import check
+from calbook.data.coco import read
 from calbook.data.synthetic import PHOTOGRAPHS, coco_layout, render, write_coco
 from calbook.skeletons import COCO
 
@@ -72,6 +75,60 @@ def test_overwriting_replaces_all_of_it(tmp_path):
     write_coco(tmp_path, "val", 1, (32, 24), seed=1, progress=False, overwrite=True)
     assert [path.name for path in (tmp_path / "val").iterdir()] == ["000000000001.jpg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations", "val"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_overwriting_that_fails_puts_back_what_was_there(tmp_path, monkeypatch, error, step):
+    """Old pictures aside, new pictures in place, new annotations in place: each step may fail."""
+    write_coco(tmp_path, "val", 3, (32, 24), progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    calls = []
+
+    def failing(method):
+        def move(path, target):
+            calls.append(path)
+            if len(calls) == step:
+                raise error
+            return method(path, target)
+
+        return move
+
+    monkeypatch.setattr(Path, "rename", failing(Path.rename))
+    monkeypatch.setattr(Path, "replace", failing(Path.replace))
+    with pytest.raises(type(error)):
+        write_coco(tmp_path, "val", 1, (32, 24), seed=1, progress=False, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations", "val"]
+
+
+def test_old_pictures_survive_even_if_they_cannot_be_put_back(tmp_path, monkeypatch):
+    write_coco(tmp_path, "val", 3, (32, 24), progress=False)
+    before = sorted(path.read_bytes() for path in tmp_path.rglob("*.jpg"))
+    rename = Path.rename
+    calls = []
+
+    def failing(path, target):
+        calls.append(path)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_coco(tmp_path, "val", 1, (32, 24), seed=1, progress=False, overwrite=True)
+    assert sorted(path.read_bytes() for path in tmp_path.rglob("*.jpg")) == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_everybody_written_can_be_seen(tmp_path, seed):
+    """In pictures this small some people have no pixel of their own."""
+    batch = render(seed, 100, (16, 16), config=PHOTOGRAPHS)
+    assert (batch.present & (batch.areas == 0)).any()
+    people = read(write_coco(tmp_path, "val", 100, (16, 16), seed, progress=False))
+    assert len(people) == (batch.areas > 0).sum()
+    assert (people.boxes[:, 2:] >= 1).all()
+    assert check(tmp_path).passed
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):

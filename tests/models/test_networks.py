@@ -265,6 +265,19 @@ def test_initializations() -> None:
         initialize(published, "xavier")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_convolutions_with_a_bias_are_those_that_predict(name: str) -> None:
+    """``initialize`` tells them by it."""
+    convolutions = {k: m for k, m in build_model(name).named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
+    biased = {key for key, layer in convolutions.items() if layer.bias is not None}
+    assert biased == {key for key in convolutions if key.split(".")[-1] == "predict" or key.startswith("score")}
+
+
+def test_an_offset_branch_without_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="offset_width must be at least 1, got 0"):
+        build_model("cal-hrnet-tiny", offset_width=0)
+
+
 def test_small_variants_exist_for_every_family() -> None:
     assert {name.rsplit("-", 1)[0] for name in model_names()} == {name.rsplit("-", 1)[0] for name in SMALL}
     for name in TINY_HRNETS:

@@ -1,5 +1,6 @@
 """Published networks: every key has its place, and the forward pass is theirs."""
 
+import io
 import json
 import zlib
 from pathlib import Path
@@ -161,6 +162,58 @@ def test_only_tensors_are_read(tmp_path: Path) -> None:
             load_reference_weights(build_model("hrnet-tiny"), broken)
     with pytest.raises(TypeError, match="'epoch' of the checkpoint is a int"):
         load_reference_weights(build_model("hrnet-tiny"), {"epoch": 3})  # type: ignore[dict-item]
+
+
+def saved(content: object, **options: bool) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, **options)
+    return file.getvalue()
+
+
+OLD_FORMAT = saved({"conv1.weight": torch.ones(40)}, _use_new_zipfile_serialization=False)
+UNREADABLE = {
+    "a word": (b"hello", "cut short, damaged or of another kind; copy or download it again"),
+    "a dot": (b".", "cut short"),
+    "nothing": (b"", "cut short"),
+    "half a zip": (saved({"conv1.weight": torch.ones(40)})[:700], "cut short"),
+    "a web page": (b"\n<!DOCTYPE html><html>", "it is a web page; download the file itself"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer of Git LFS; fetch"),
+    "objects": (saved([Payload()]), "objects that could run code, or is damaged; get its state dict alone"),
+    "old objects": (saved([Payload()], _use_new_zipfile_serialization=False), "objects that could run code"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_files_have_one_line_of_our_own(tmp_path: Path, kind: str, suffix: str) -> None:
+    content, message = UNREADABLE[kind]
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"w\{suffix}: not a file of tensors: it ") as caught:
+        load_reference_weights(build_model("hrnet-tiny"), path)
+    assert "\n" not in str(caught.value)
+    assert message in str(caught.value) or (suffix == ".safetensors" and "objects" in kind)
+
+
+def test_an_old_checkpoint_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    model = build_model("hrnet-tiny")
+    path = tmp_path / "w.pth"
+    for length in range(0, len(OLD_FORMAT), 3):
+        path.write_bytes(OLD_FORMAT[:length])
+        with pytest.raises(ValueError, match=r"w\.pth: not a file of tensors: it "):
+            load_reference_weights(model, path)
+
+
+def test_keys_are_names_and_the_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({3: torch.zeros(1)}, path)
+    with pytest.raises(TypeError, match=r"the key 3 of .*w\.pth is a int, not a parameter's name"):
+        load_reference_weights(build_model("hrnet-tiny"), path)
+    torch.save({"state_dict": 3}, path)
+    with pytest.raises(TypeError, match=r"'state_dict' of .*w\.pth is a int"):
+        load_reference_weights(build_model("hrnet-tiny"), path)
+    with pytest.raises(FileNotFoundError):
+        load_reference_weights(build_model("hrnet-tiny"), tmp_path / "nowhere.pth")
 
 
 def test_a_shape_that_does_not_fit_is_named_and_nothing_changes() -> None:

@@ -48,7 +48,8 @@ def write_coco(
         seed: Seed of the series. Use different seeds for different splits.
         progress: Whether to show a progress bar.
         config: Distribution of the scenes.
-        overwrite: Whether to replace an existing split.
+        overwrite: Whether to replace an existing split. It stays as it is unless
+            everything succeeds.
 
     Returns:
         Path of the annotation file.
@@ -72,7 +73,8 @@ def write_coco(
     annotations = folder / "annotations" / f"person_keypoints_{split}.json"
     taken = annotations.exists() or (pictures.is_dir() and any(pictures.iterdir()))
     if taken and not overwrite:
-        raise FileExistsError(f"{folder} already has a split {split!r}: choose another name or allow overwriting")
+        remedy = "choose another name or overwrite it (overwrite=True, on the command line --overwrite)"
+        raise FileExistsError(f"{folder} already has a split {split!r}: {remedy}")
     annotations.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{split}-", dir=folder))
     try:
@@ -86,11 +88,23 @@ def write_coco(
 
 
 def _install(draft: Path, pictures: Path, annotations: Path) -> None:
-    """Move the finished pictures and annotations to their place."""
-    if pictures.exists():
-        pictures.rename(draft / "old")
-    (draft / "pictures").rename(pictures)
-    (draft / "annotations.json").replace(annotations)
+    """Move the finished pictures and annotations to their place, or put back what was there."""
+    old = draft.with_name(f"{draft.name}-old")  # not in the draft, which is deleted whatever happens
+    try:
+        if pictures.exists():
+            pictures.rename(old)
+        (draft / "pictures").rename(pictures)
+        (draft / "annotations.json").replace(annotations)
+    except BaseException:
+        if (draft / "annotations.json").exists():  # else all is in place already
+            if not (draft / "pictures").exists():
+                pictures.rename(draft / "pictures")
+            if old.exists():
+                old.rename(pictures)
+        raise
+    finally:
+        if not (draft / "annotations.json").exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_pictures(
@@ -138,9 +152,13 @@ def _header(seed: int) -> dict[str, Any]:
 
 
 def _people(batch: SyntheticBatch, index: int, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """Annotations of picture ``index`` of a batch, numbered from ``first_id``."""
+    """Annotations of picture ``index`` of a batch, numbered from ``first_id``.
+
+    In tiny pictures a person may be too thin to have a pixel that is mostly theirs:
+    such a person has no box and is left out.
+    """
     entries: list[dict[str, Any]] = []
-    for person in batch.present[index].nonzero()[:, 0].tolist():
+    for person in (batch.areas[index] > 0).nonzero()[:, 0].tolist():
         visible = batch.visible[index, person]
         keypoints = torch.cat([batch.joints[index, person].double(), visible[:, None].double()], -1)
         entries.append(
