@@ -62,6 +62,13 @@ def test_the_rate_drops_at_the_published_shares_of_stage_one(batch: tuple[Tensor
     assert math.isclose(rates[-1], 1e-5)
 
 
+def test_masks_from_the_start_train_at_the_full_rate(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Without a stage one the drops are counted in all steps, not in none."""
+    plain = run("cal", batch, Plan(steps=4, stage_two=0, drops=()))
+    dropping = run("cal", batch, Plan(steps=4, stage_two=0, drops=(0.75,)))
+    assert [step.loss for step in dropping] == [step.loss for step in plain]  # the drop comes after the last loss
+
+
 def test_looking_at_the_network_after_a_step_does_not_stop_it_training(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     modes = []
 
