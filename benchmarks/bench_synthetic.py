@@ -33,7 +33,7 @@ def measure(count: int, size: tuple[int, int], rounds: int, device: str) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="128x96", help="height x width")
-    parser.add_argument("--count", type=int, default=240, help="pictures per round")
+    parser.add_argument("--count", type=int, default=480, help="pictures per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
