@@ -9,6 +9,7 @@ masks' share of it. Writes benchmarks/results/masks-<device>.json.
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def measure(rounds: int, device: str) -> dict[str, Any]:
 
     figures: dict[str, Any] = {}
     for m in (1, 2):
-        published = lambda m=m: loops.masks(predicted.numpy(), target.numpy(), visible.numpy(), m)  # noqa: E731
+        published = partial(loops.masks, predicted.numpy(), target.numpy(), visible.numpy(), m)
         figures[f"components_{m}"] = timing.compare(published, lambda m=m: masks(m), rounds, device)
     errors, weights = gmm.displacements(p, j, v)
     start = gmm.fit(errors, 2, weights=weights)

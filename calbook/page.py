@@ -104,6 +104,6 @@ def _show(text: str, kind: str, template: str = "{}", rich: str | None = None) -
 
         if get_ipython() is not None:
             content = template.replace("{}", text) if rich is None else rich
-            display.display(getattr(display, kind)(content))  # type: ignore[no-untyped-call]
+            display.display(getattr(display, kind)(content))
             return
     print(text)

@@ -99,7 +99,7 @@ def use_book_style() -> None:
         return
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("svg", metadata={"Date": None})  # type: ignore[no-untyped-call]  # no time stamp
+    set_matplotlib_formats("svg", metadata={"Date": None})  # no time stamp
 
 
 def to_array(values: Tensor | Array | Sequence[Any]) -> Array:

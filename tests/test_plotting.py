@@ -90,7 +90,7 @@ def test_pose_of_any_skeleton_colours_the_sides(axes: Axes) -> None:
 )
 def test_wrong_shapes_are_named(axes: Axes, draw: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        draw(axes)  # type: ignore[operator]
+        draw(axes)
 
 
 def test_heatmap_puts_pixel_centres_at_integers(axes: Axes) -> None:

@@ -49,7 +49,7 @@ def test_the_rate_drops_at_the_published_shares_of_stage_one(batch: tuple[Tensor
     rates = []
     optimizer = torch.optim.Adam
 
-    class Spy(optimizer):  # type: ignore[misc, valid-type]
+    class Spy(optimizer):
         def step(self, *args: object, **kwargs: object) -> object:
             rates.append(self.param_groups[0]["lr"])
             return super().step(*args, **kwargs)

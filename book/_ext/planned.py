@@ -45,7 +45,7 @@ def _number_by_file(app: Sphinx) -> None:
                     node["secnumber"] = [chapter, *node["secnumber"][1:]]
         return changed
 
-    assign.by_file = True  # type: ignore[attr-defined]
+    assign.by_file = True
     TocTreeCollectorWithStyles.assign_section_numbers = assign
 
 

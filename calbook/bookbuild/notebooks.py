@@ -20,14 +20,14 @@ def read_notebook(path: Path) -> Notebook:
         BookError: The file is not a notebook.
     """
     try:
-        return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        return nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise BookError(f"{path.name} is not a readable notebook: {str(error).splitlines()[0]}") from error
 
 
 def to_bytes(notebook: Notebook) -> bytes:
     """A notebook as the content of a file."""
-    return str(nbformat.writes(notebook)).encode()  # type: ignore[no-untyped-call]
+    return str(nbformat.writes(notebook)).encode()
 
 
 def broken_cell(notebook: Notebook) -> str | None:

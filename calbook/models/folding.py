@@ -52,6 +52,7 @@ def fast_inference(model: nn.Module, precision: Precision = "float32") -> nn.Mod
         raise ValueError(f"unknown precision {precision!r}: choose 'float32' or 'bfloat16'")
     dtype = getattr(torch, precision)
     graph = fold_batch_norms(model).to(dtype).requires_grad_(False)
+    # nn.Module.to takes a memory format, but torch's annotations do not know it.
     graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if _onednn_can_fuse(next(model.parameters()).device, dtype):
         fuse_convolutions(graph)
@@ -103,8 +104,9 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
 
 def _module(graph: fx.GraphModule, node: object) -> nn.Module | None:
     """The module that a node of the graph calls, if it calls one."""
-    is_call = isinstance(node, fx.Node) and node.op == "call_module"
-    return graph.get_submodule(str(node.target)) if is_call else None  # type: ignore[attr-defined]
+    if isinstance(node, fx.Node) and node.op == "call_module":
+        return graph.get_submodule(str(node.target))
+    return None
 
 
 def _onednn_can_fuse(device: torch.device, dtype: torch.dtype) -> bool:

@@ -101,7 +101,7 @@ def test_players_of_a_page_have_names_of_their_own() -> None:
     ids = re.findall(r'\bid="([^"]+)"', first)
     assert len(ids) == len(set(ids))
     assert not set(ids) & set(re.findall(r'\bid="([^"]+)"', second))
-    assert f'href="#{re.search(r"cb-[0-9a-f]+", first)[0]}-bar"' in first  # type: ignore[index]
+    assert f'href="#{re.search(r"cb-[0-9a-f]+", first)[0]}-bar"' in first
 
 
 def test_figures_are_closed_and_carry_no_date() -> None:

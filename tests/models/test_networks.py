@@ -151,7 +151,7 @@ def test_fast_inference_draws_sums_and_rectifiers_in() -> None:
 def test_fast_inference_says_what_it_cannot_do() -> None:
     model = trained_a_little("hrnet-tiny")
     with pytest.raises(ValueError, match="unknown precision 'float16'"):
-        fast_inference(model, "float16")  # type: ignore[arg-type]
+        fast_inference(model, "float16")
     with pytest.raises(RuntimeError, match="cannot be trained"):
         fast_inference(model).train()
     with pytest.raises(ValueError, match="multiples of 16"):
@@ -262,7 +262,7 @@ def test_initializations() -> None:
         assert model.prediction.predict.weight.std().item() == pytest.approx(0.001, rel=0.2)
         assert model.prediction.predict.bias.abs().max() == 0
     with pytest.raises(ValueError, match="unknown initialization 'xavier'"):
-        initialize(published, "xavier")  # type: ignore[arg-type]
+        initialize(published, "xavier")
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -161,7 +161,7 @@ def test_only_tensors_are_read(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not a file of tensors"):
             load_reference_weights(build_model("hrnet-tiny"), broken)
     with pytest.raises(TypeError, match="'epoch' of the checkpoint is a int"):
-        load_reference_weights(build_model("hrnet-tiny"), {"epoch": 3})  # type: ignore[dict-item]
+        load_reference_weights(build_model("hrnet-tiny"), {"epoch": 3})
 
 
 def saved(content: object, **options: bool) -> bytes:

@@ -5,6 +5,8 @@ common anthropometric tables (Winter, *Biomechanics and Motor Control of Human
 Movement*, 2009, table 4.1) and were then adjusted by eye.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,10 +25,10 @@ class _Sculptor:
         return frame.point(x * self.scale, y * self.scale, z * self.scale)
 
     def limb(
-        self, a: Tensor, b: Tensor, start: Tensor | float, end: Tensor | float, material: str | Tensor, **how: object
+        self, a: Tensor, b: Tensor, start: Tensor | float, end: Tensor | float, material: str | Tensor, **how: Any
     ) -> None:
         thick = self.scale * self.stout
-        self.shapes.add(a, b, start * thick, end * thick, material, **how)  # type: ignore[arg-type]
+        self.shapes.add(a, b, start * thick, end * thick, material, **how)
 
 
 def dress(body: Body, outfit: Outfit) -> Shapes:
