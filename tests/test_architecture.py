@@ -7,10 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "calbook"
 LAYERS = [
-    {"geometry", "skeletons", "poses", "options"},
-    {"codecs", "gmm", "losses", "models", "data", "metrics"},
-    {"training"},
-    {"ceiling", "quantization", "results"},
+    {"geometry", "skeletons", "poses", "options", "results"},
+    {"codecs", "gmm", "losses", "models", "data", "metrics", "method"},
+    {"runs", "training", "inference"},
+    {"ceiling", "quantization", "experiments"},
     {"cli"},
     {"bookbuild", "interactive", "page", "plotting"},
 ]

@@ -102,6 +102,16 @@ def read(path: Path | str, pictures: Path | str | None = None) -> CocoPeople:
     for defect in find_defects(document, str(path)):
         if defect.severity == "fatal":
             raise DataError(defect)
+    return from_document(document, pictures)
+
+
+def from_document(document: Entry, pictures: Path | str | None = None) -> CocoPeople:
+    """The persons of a sound document in COCO's layout, such as ``load`` returns.
+
+    Args:
+        document: Without fatal defects, see ``find_defects``; not checked again.
+        pictures: Folder of the pictures, or None.
+    """
     category = person_category(document)
     entries = [entry for entry in document["annotations"] if entry["category_id"] == category["id"]]
     persons = [entry for entry in entries if selected(entry)]

@@ -8,7 +8,7 @@ import torch
 
 from calbook.data.synthetic import CROPS, SceneConfig, bodies, figure, labels, postures, raster, rendering, scene
 from calbook.data.synthetic.camera import Camera, Outlines, project
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.shapes import Material, ShapeList
 from calbook.skeletons import COCO
 
@@ -78,7 +78,7 @@ def test_limbs_keep_their_length_in_every_posture():
 
 
 def test_angles_stay_within_limits():
-    draws = Draws(0, 0, 200, 2000, torch.device("cpu"))
+    draws = Draws(0, range(200), 2000, torch.device("cpu"))
     angles, lift, _ = postures.draw_angles(draws, 3)
     low, high = torch.deg2rad(torch.tensor(postures.LIMITS, dtype=torch.float64)).unbind(-1)
     assert ((angles >= low) & (angles <= high)).all()
@@ -86,7 +86,7 @@ def test_angles_stay_within_limits():
 
 
 def test_people_stand_on_the_ground():
-    people = scene.draw_people(Draws(1, 0, 60, rendering.columns(3), torch.device("cpu")), CROPS)
+    people = scene.draw_people(Draws(1, range(60), rendering.columns(3), torch.device("cpu")), CROPS)
     ends = torch.minimum(people.shapes.a, people.shapes.b)[..., 1]
     lowest = ends.masked_fill(~people.shapes.active, torch.inf).amin(-1)[people.present]
     assert lowest.min() > -0.001  # the middle of a foot is above the ground, by no more than its thickness and a jump
@@ -221,7 +221,7 @@ def test_an_object_in_front_hides_joints():
 
 
 def test_all_parts_of_the_figure_are_named_by_the_same_palette():
-    draws = Draws(0, 0, 2, rendering.columns(1), torch.device("cpu"))
+    draws = Draws(0, range(2), rendering.columns(1), torch.device("cpu"))
     build = bodies.draw_build(draws, 1, 0.5)
     angles, _, _ = postures.draw_angles(draws, 1)
     body = bodies.articulate(build, angles, torch.zeros(2, 1, dtype=torch.float64))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from calbook.data.synthetic.camera import Camera
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.wardrobe import hue
 from calbook.geometry import Size
 

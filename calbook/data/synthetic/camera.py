@@ -14,7 +14,7 @@ from torch import Tensor
 
 from calbook.data.synthetic.bodies import turn
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.shapes import Shapes
 from calbook.geometry import PADDING, Size
 

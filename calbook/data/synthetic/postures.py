@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 
 Angles = tuple[float, ...]
 

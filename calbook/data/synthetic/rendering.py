@@ -9,7 +9,7 @@ from torch import Tensor
 from calbook.data.synthetic.backdrop import cloth_plate, draw_setting, paint_backdrop, random_plate
 from calbook.data.synthetic.camera import Outlines, draw_camera, frame, project
 from calbook.data.synthetic.config import CROPS, SceneConfig, SyntheticBatch
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.labels import boxes_and_areas, flesh_before_joints, place_joints, visibility
 from calbook.data.synthetic.raster import Fragments, nearest, rasterize
 from calbook.data.synthetic.scene import draw_background, draw_occluders, draw_people
@@ -63,7 +63,9 @@ def render(
 
     def chunk(first: int) -> SyntheticBatch:
         number = min(step, start + count - first)
-        return _render_chunk(Draws(seed, first, number, columns(len(config.people)), place), size, config, plate)
+        return _render_chunk(
+            Draws(seed, range(first, first + number), columns(len(config.people)), place), size, config, plate
+        )
 
     chunks = _map(
         chunk, range(start, start + max(count, 1), step), torch.get_num_threads() if place.type == "cpu" else 1

@@ -9,7 +9,7 @@ from torch import Tensor
 from calbook.data.synthetic.bodies import Body, Build, articulate, coco_joints, draw_build
 from calbook.data.synthetic.camera import Camera
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.figure import dress
 from calbook.data.synthetic.postures import draw_angles
 from calbook.data.synthetic.shapes import Material, ShapeList, Shapes, upward

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from calbook.data.synthetic.backdrop import PLATE
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calbook.data.synthetic.draws import Draws
+from calbook.data.draws import Draws
 from calbook.data.synthetic.shapes import Material
 
 _SKIN = (

@@ -1,0 +1,152 @@
+"""Run folders: what a training leaves behind, and how to use it again.
+
+    config.json                what was trained, how and on what
+    environment.json           versions, machine, commit
+    metrics.jsonl              losses and scores, a line each
+    weights/last.safetensors   the network's tensors at the end
+    weights/best.safetensors   and when they scored best
+    state/                     what resuming needs besides
+
+JSON and safetensors only: reading a run folder never runs code from it.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from calbook.codecs import Codec
+from calbook.data.defects import DataError, Defect
+from calbook.method import Method
+from calbook.skeletons import Skeleton
+
+Weights = Literal["best", "last"]
+
+_REMEDY = "name a folder that `calbook train` wrote"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run folder.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What was trained, how and on what."""
+        return self.path / "config.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, commit."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses and scores, a line each."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """Folder of what resuming needs."""
+        return self.path / "state"
+
+    def weights(self, which: Weights) -> Path:
+        """The network's tensors."""
+        return self.path / "weights" / f"{which}.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network and how to read it.
+
+    Attributes:
+        method: Network, codec and loss.
+        skeleton: The joints it finds.
+        model: The network in evaluation mode, on the CPU.
+        codec: Between its maps and joints.
+        config: All of ``config.json``.
+        path: The run folder.
+        weights_hash: SHA-256 of the weights' file.
+    """
+
+    method: Method
+    skeleton: Skeleton
+    model: nn.Module
+    codec: Codec
+    config: dict[str, Any]
+    path: Path
+    weights_hash: str
+
+
+def load(path: Path | str, weights: Weights = "best") -> Trained:
+    """Load a trained network from its run folder.
+
+    Args:
+        path: The run folder.
+        weights: ``"best"`` or ``"last"``.
+
+    Raises:
+        DataError: The folder is not a run folder, or a file of it is damaged.
+    """
+    run = RunFolder(Path(path))
+    config = read_config(run)
+    try:
+        method = Method.from_dict(config["method"])
+        skeleton = skeleton_from_dict(config["skeleton"])
+        model, codec = method.build_model(skeleton.num_joints), method.build_codec()
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"does not describe a network ({type(error).__name__}: {error})"
+        raise DataError(Defect(str(run.config), "", "", problem, _REMEDY)) from None
+    file = run.weights(weights)
+    try:
+        tensors = load_file(file)
+        model.load_state_dict(tensors)
+    except FileNotFoundError:
+        raise DataError(Defect(str(file), "", "", "missing", "train until the first checkpoint")) from None
+    except (SafetensorError, RuntimeError) as error:
+        problem = f"these are not this network's weights ({str(error).splitlines()[0]})"
+        raise DataError(Defect(str(file), "", "", problem, "copy the run folder again")) from None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Trained(method, skeleton, model.eval(), codec, config, run.path, digest)
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """What ``config.json`` says.
+
+    Raises:
+        DataError: It is missing or not a JSON object.
+    """
+    try:
+        config = json.loads(run.config.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(Defect(str(run.path), "", "", "not a run folder: it has no config.json", _REMEDY)) from None
+    except ValueError as error:
+        raise DataError(Defect(str(run.config), "", "", f"not JSON ({error})", "copy the run folder again")) from None
+    if not isinstance(config, dict):
+        raise DataError(Defect(str(run.config), "", "", "not a JSON object", _REMEDY))
+    return config
+
+
+def skeleton_from_dict(record: dict[str, Any]) -> Skeleton:
+    """The skeleton that ``dataclasses.asdict`` wrote, after JSON made lists of its tuples."""
+    return Skeleton(
+        name=record["name"],
+        joints=tuple(record["joints"]),
+        limbs=tuple((int(a), int(b)) for a, b in record["limbs"]),
+        sigmas=tuple(float(sigma) for sigma in record["sigmas"]),
+    )
+
+
+def skeleton_to_dict(skeleton: Skeleton) -> dict[str, Any]:
+    """What ``skeleton_from_dict`` reads."""
+    return asdict(skeleton)
