@@ -6,7 +6,7 @@ and the loss. ``build_method`` knows the published combinations.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -36,6 +36,7 @@ class Method:
     >>> method = Method("cal-hrnet-tiny", "cal", "cal", (64, 48))
     >>> method.heatmap_size
     (16, 12)
+    >>> from dataclasses import asdict
     >>> Method.from_dict(asdict(method)) == method
     True
     """

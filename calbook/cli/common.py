@@ -18,6 +18,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line and leave."""
         sys.exit(say(f"error: {message}; see {self.prog} --help", 2))
 
 

@@ -56,7 +56,8 @@ class CocoPeople:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"CocoPeople({len(self)} persons, skeleton={self.skeleton.name!r}, pictures={str(self.pictures)!r})"
+        name = type(self).__name__
+        return f"{name}({len(self)} persons, skeleton={self.skeleton.name!r}, pictures={str(self.pictures)!r})"
 
     def picture(self, index: int) -> Tensor:
         """The whole picture of a person, ``(3, H, W)``, RGB in [0, 1], opened now.
