@@ -87,7 +87,7 @@ def annotated_crops(people: CocoPeople, input_size: Size) -> CropBox:
     A box that cleaning would drop (its person lies on the picture's very edge) is
     used as annotated.
     """
-    cleaned, usable = geometry.clean_boxes(people.boxes, people.picture_sizes)
+    cleaned, usable = people.clean_boxes()
     return geometry.box_to_crop(torch.where(usable[:, None], cleaned, people.boxes), input_size)
 
 

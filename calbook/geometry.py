@@ -28,6 +28,7 @@ from torch import Tensor
 Convention = Literal["unbiased", "biased"]
 Size = tuple[int, int]  # (height, width)
 
+_CACHED = 2**19  # numbers of float32 that a core's cache holds beside all else
 PADDING = 1.25  # how much a box grows before it is cut out (SimpleBaseline, HRNet, UDP, CAL)
 
 
@@ -160,34 +161,48 @@ def invert(matrix: Tensor) -> Tensor:
 
 
 def sample_crops(picture: Tensor, matrices: Tensor, input_size: Size) -> Tensor:
-    """Cut crops out of a picture by bilinear sampling, zero outside it.
+    """Cut crops out of a picture, or one crop out of each, by bilinear sampling, zero outside.
 
     Each input pixel takes the value at its own place in the picture, without
     smoothing first, as the published readers do. A person much larger than the
     input is therefore aliased: shrink the picture first where that matters.
 
     Args:
-        picture: ``(C, H, W)``, float32 or float64 (half precision cannot count pixels).
+        picture: ``(C, H, W)``, or one for each crop ``(B, C, H, W)``; float32 or float64
+            (half precision cannot count pixels), or uint8, which is sampled in float32.
         matrices: ``(B, 2, 3)`` from picture to input pixels, of ``crop_matrix``.
         input_size: Height and width of the crops.
 
     Returns:
-        Crops ``(B, C, *input_size)``.
+        Crops ``(B, C, *input_size)``, with the values of the picture.
     """
-    inverse = invert(matrices)
-    height, width = input_size
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=matrices.dtype, device=matrices.device),
-        torch.arange(width, dtype=matrices.dtype, device=matrices.device),
-        indexing="ij",
-    )
-    pixels = torch.stack([x, y], dim=-1).reshape(1, -1, 2)  # (1, H*W, 2)
-    source = transform(pixels, inverse).reshape(-1, height, width, 2)  # (B, H, W, 2) in picture pixels
+    if min(picture.shape[-2:]) == 1:
+        picture = F.pad(picture, (0, 1, 0, 1))  # along an axis of one pixel grid_sample cannot tell places apart
     # grid_sample counts from -1 at the first pixel centre to 1 at the last (align_corners).
-    last = source.new_tensor([max(picture.shape[-1] - 1, 1), max(picture.shape[-2] - 1, 1)])
-    grid = (2 * source / last - 1).to(picture.dtype)
-    pictures = picture.expand(len(matrices), *picture.shape)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    last = matrices.new_tensor([picture.shape[-1] - 1, picture.shape[-2] - 1])
+    inverse = invert(matrices) * (2 / last)[:, None]
+    x = torch.arange(input_size[1], dtype=matrices.dtype, device=matrices.device)[:, None]
+    y = torch.arange(input_size[0], dtype=matrices.dtype, device=matrices.device)[:, None]
+    # The place of input pixel (x, y) is a sum of what x and what y contribute.
+    across = inverse[:, None, :, 0] * x  # (B, W, 2)
+    down = inverse[:, None, :, 1] * y + (inverse[:, None, :, 2] - 1)  # (B, H, 2)
+    return torch.cat([_sample(*part) for part in _parts(picture, across, down)])
+
+
+def _parts(picture: Tensor, across: Tensor, down: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What is sampled at once: everything, but of uint8 pictures on a CPU what its cache holds as float32."""
+    pictures = picture.expand(len(across), *picture.shape[-3:])
+    most = max(len(across), 1)
+    if picture.dtype == torch.uint8 and picture.device.type == "cpu":
+        most = max(1, _CACHED // max(pictures[0].numel(), 1))
+    return list(zip(pictures.split(most), across.split(most), down.split(most), strict=True))
+
+
+def _sample(pictures: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Values ``(B, C, H, W)`` at places that are sums of ``(B, W, 2)`` and ``(B, H, 2)``, from -1 to 1."""
+    pictures = pictures.float() if pictures.dtype == torch.uint8 else pictures
+    places = (across[:, None] + down[:, :, None]).to(pictures.dtype)  # (B, H, W, 2)
+    return F.grid_sample(pictures, places, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def flip_joints(joints: Tensor, width: int, mirror: Sequence[int]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calbook import geometry
 from calbook.data.annotations import Entry, find_defects, load, person_category, selected
 from calbook.data.defects import DataError, Defect
 from calbook.data.pictures import open_picture
@@ -58,6 +59,14 @@ class CocoPeople:
     def __repr__(self) -> str:
         name = type(self).__name__
         return f"{name}({len(self)} persons, skeleton={self.skeleton.name!r}, pictures={str(self.pictures)!r})"
+
+    def clean_boxes(self) -> tuple[Tensor, Tensor]:
+        """The boxes ``(N, 4)`` that crops are made of, and which of them are usable ``(N,)``.
+
+        Clipped to the pictures as the published readers of COCO do, see
+        ``geometry.clean_boxes``. Sets whose published crops are made otherwise say so here.
+        """
+        return geometry.clean_boxes(self.boxes, self.picture_sizes)
 
     def picture(self, index: int) -> Tensor:
         """The whole picture of a person, ``(3, H, W)``, RGB in [0, 1], opened now.

@@ -51,6 +51,14 @@ def test_a_file_without_persons_gives_empty_arrays(tmp_path):
     assert people.picture_sizes.shape == (0, 2)
 
 
+def test_boxes_for_crops_are_clipped_to_the_pictures(tmp_path):
+    content = tiny_coco.document()
+    content["annotations"][0]["bbox"] = [-4, 20, 30, 70]
+    boxes, usable = coco.read(tiny_coco.write(tmp_path / "set", content)).clean_boxes()
+    assert boxes[0].tolist() == [0, 20, 29, 59]
+    assert usable.tolist() == [True, True]
+
+
 def test_missing_areas_are_nan(tmp_path):
     content = tiny_coco.document()
     del content["annotations"][0]["area"]

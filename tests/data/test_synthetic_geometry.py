@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic import CROPS, SceneConfig, bodies, figure, labels, postures, raster, rendering, scene
 from calbook.data.synthetic.camera import Camera, Outlines, project
-from calbook.data.draws import Draws
 from calbook.data.synthetic.shapes import Material, ShapeList
 from calbook.skeletons import COCO
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from calbook.data.synthetic.camera import Camera
 from calbook.data.draws import Draws
+from calbook.data.synthetic.camera import Camera
 from calbook.data.synthetic.wardrobe import hue
 from calbook.geometry import Size
 

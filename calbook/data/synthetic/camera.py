@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic.bodies import turn
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.draws import Draws
 from calbook.data.synthetic.shapes import Shapes
 from calbook.geometry import PADDING, Size
 

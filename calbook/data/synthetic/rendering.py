@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic.backdrop import cloth_plate, draw_setting, paint_backdrop, random_plate
 from calbook.data.synthetic.camera import Outlines, draw_camera, frame, project
 from calbook.data.synthetic.config import CROPS, SceneConfig, SyntheticBatch
-from calbook.data.draws import Draws
 from calbook.data.synthetic.labels import boxes_and_areas, flesh_before_joints, place_joints, visibility
 from calbook.data.synthetic.raster import Fragments, nearest, rasterize
 from calbook.data.synthetic.scene import draw_background, draw_occluders, draw_people

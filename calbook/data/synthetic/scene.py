@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic.bodies import Body, Build, articulate, coco_joints, draw_build
 from calbook.data.synthetic.camera import Camera
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.draws import Draws
 from calbook.data.synthetic.figure import dress
 from calbook.data.synthetic.postures import draw_angles
 from calbook.data.synthetic.shapes import Material, ShapeList, Shapes, upward

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic.backdrop import PLATE
 from calbook.data.synthetic.config import SceneConfig
-from calbook.data.draws import Draws
 
 
 @dataclass(frozen=True)
