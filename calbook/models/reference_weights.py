@@ -3,7 +3,7 @@
 The published implementations name parameters after the lines of their source;
 ours are named after the papers' figures. The rules below are the whole
 correspondence. Checkpoints of HRNet, UDP, CAL, SimpleBaseline, MRHeatNet and
-MRFeaNet load, as do HRNets and ResNets pre-trained on ImageNet.
+MRFeaNet load, as do HRNets and ResNets pre-trained on ImageNet, and SPSR.
 """
 
 import pickle
@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,8 @@ from calbook.models.cal_hrnet import CALHRNet
 from calbook.models.hrnet import HRNet
 from calbook.models.multi_resolution import MRFeaNet, MRHeatNet
 from calbook.models.simple_baseline import SimpleBaseline
+from calbook.models.spsr_keys import SPSR_RULES
+from calbook.models.super_resolution import SuperResolver
 
 Rules = tuple[tuple[str, str], ...]  # (pattern at the beginning of a published key, what takes its place)
 
@@ -100,6 +103,8 @@ def key_rules(model: nn.Module) -> Rules:
             return _RESNET_TRUNK + _MRHEATNET
         case MRFeaNet():
             return _RESNET_TRUNK + _MRFEANET
+        case SuperResolver():
+            return SPSR_RULES
     raise TypeError(f"no published weights are known for {type(model).__name__}")
 
 
@@ -111,7 +116,7 @@ class LoadReport:
         loaded: Published keys whose tensors are now in the network.
         missing: The network's own keys that the checkpoint did not give.
         unexpected: Published keys that the network has no place for.
-        skipped: Published keys left out on request.
+        skipped: Published keys left out on request, or as misfits.
     """
 
     loaded: tuple[str, ...]
@@ -128,8 +133,19 @@ class LoadReport:
         parts = [f"loaded {len(self.loaded)} tensors"]
         for label in ("missing", "unexpected", "skipped"):
             if keys := getattr(self, label):
-                parts.append(f"{len(keys)} {label} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})")
+                parts.append(f"{len(keys)} {label} ({_some(keys)})")
         return ", ".join(parts)
+
+
+def _some(keys: Sequence[str]) -> str:
+    """The first few keys."""
+    return ", ".join([_quoted(key)[1:-1] for key in keys[:3]] + ["..."] * (len(keys) > 3))
+
+
+def _quoted(key: object) -> str:
+    """A key in quotes, on one line and no longer than it."""
+    text = repr(key)
+    return text if len(text) <= 120 else f"{text[:60]}...{text[-50:]}"
 
 
 def load_reference_weights(
@@ -138,6 +154,7 @@ def load_reference_weights(
     *,
     offset_scale: float = 1.0,
     skip: Sequence[str] = (),
+    misfits: Literal["raise", "skip"] = "raise",
 ) -> LoadReport:
     """Put published weights into a network.
 
@@ -152,6 +169,8 @@ def load_reference_weights(
         skip: Beginnings of published keys to leave out, such as
             ``"final_layer"`` for another number of joints, or
             ``"stage4.2.fuse_layers"`` for ImageNet weights in UDP's network.
+        misfits: What to do about tensors of another shape than the network's: ``"skip"``
+            leaves out just these, to begin from weights for other joints.
 
     Returns:
         What was loaded, what was missing and what was left over.
@@ -160,7 +179,7 @@ def load_reference_weights(
         ValueError: A shape does not fit, nothing fits at all, or the file
             is not a file of tensors.
         TypeError: The network has no published counterpart, or the checkpoint holds
-            something else than tensors by name.
+            something else than plain tensors by name.
         OSError: The file cannot be opened.
     """
     if isinstance(weights, str | Path):
@@ -170,10 +189,12 @@ def load_reference_weights(
     wanted = {key: value for key, value in published.items() if not key.startswith(tuple(skip))}
     rules, own = key_rules(model), model.state_dict()
     places = {key: _translate(key, rules) for key in wanted}
+    if misfits == "skip":
+        wanted = {key: t for key, t in wanted.items() if places[key] not in own or t.shape == own[places[key]].shape}
+        places = {key: places[key] for key in wanted}
     fitting = {key: place for key, place in places.items() if place in own}
     if not fitting:
-        some = ", ".join(list(wanted)[:3])
-        raise ValueError(f"none of {len(wanted)} tensors ({some}, ...) belongs to a {type(model).__name__}")
+        raise ValueError(f"none of {len(wanted)} tensors ({_some(tuple(wanted))}) belongs to a {type(model).__name__}")
     for key, place in fitting.items():
         _check_shape(key, wanted[key], place, own[place])
     factors = _offset_factors(model, offset_scale)
@@ -192,12 +213,12 @@ def load_reference_weights(
 
 def _read(path: Path) -> Mapping[str, object]:
     """The content of a checkpoint file, without running any code that it may hold."""
+    with path.open("rb"):  # raises OSError; later ones are the content's
+        pass
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # damaged pickles raise whatever their bytes happen to ask for
         raise ValueError(f"{path}: not a file of tensors: {_reason(path, error)}") from error
     if not isinstance(content, Mapping):
@@ -226,11 +247,20 @@ def _tensors(content: Mapping[str, object], name: str) -> dict[str, Tensor]:
     tensors = {}
     for key, value in inner.items():
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} of {name} is a {type(key).__name__}, not a parameter's name")
+            raise TypeError(f"the key {_quoted(key)} of {name} is a {type(key).__name__}, not a parameter's name")
         if not isinstance(value, Tensor):
-            raise TypeError(f"{key!r} of {name} is a {type(value).__name__}, not a tensor")
+            raise TypeError(f"{_quoted(key)} of {name} is a {type(value).__name__}, not a tensor")
+        if not _is_plain(value):
+            kind = "quantized" if value.is_quantized else f"{value.layout}, {value.dtype} on {value.device}"
+            raise TypeError(f"{_quoted(key)} of {name} is not a plain tensor of real numbers ({kind}); save it as one")
         tensors[key.removeprefix("module.")] = value
     return tensors
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor has its numbers, all of them, one beside the other: what can be copied into a network."""
+    special = value.is_quantized or value.is_nested or value.is_meta or value.is_complex()
+    return value.layout == torch.strided and not special
 
 
 def _translate(key: str, rules: Rules) -> str:
@@ -245,8 +275,8 @@ def _translate(key: str, rules: Rules) -> str:
 def _check_shape(key: str, given: Tensor, place: str, own: Tensor) -> None:
     if given.shape != own.shape:
         raise ValueError(
-            f"{key!r} does not fit: {tuple(given.shape)} in the checkpoint, {tuple(own.shape)} in the network "
-            f"({place}); build the network with the checkpoint's options, or leave it out with skip=({key!r},)"
+            f"{_quoted(key)} does not fit: {tuple(given.shape)} in the checkpoint, {tuple(own.shape)} in the network "
+            f"({place}); build the network with the checkpoint's options, or leave it out with skip=({_quoted(key)},)"
         )
 
 
