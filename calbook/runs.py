@@ -1,11 +1,12 @@
 """Run folders: what a training leaves behind, and how to use it again.
 
-    config.json                what was trained, how and on what
-    environment.json           versions, machine, commit
-    metrics.jsonl              losses and scores, a line each
-    weights/last.safetensors   the network's tensors at the end
-    weights/best.safetensors   and when they scored best
-    state/                     what resuming needs besides
+    config.json                  what was trained, how and on what
+    environment.json             versions, machine, commit, of each start and continuation
+    metrics.jsonl                losses and scores, a line each
+    weights/last.safetensors     the network's tensors at the last checkpoint
+    weights/best.safetensors     and when they scored best
+    state/checkpoint.safetensors all that resuming needs: one file, so that it is always of one moment
+    tensorboard/, curves/*.png   the lines of metrics.jsonl as pictures
 
 JSON and safetensors only: reading a run folder never runs code from it.
 """
@@ -93,7 +94,7 @@ def load(path: Path | str, weights: Weights = "best") -> Trained:
 
     Args:
         path: The run folder.
-        weights: ``"best"`` or ``"last"``.
+        weights: ``"best"``, or ``"last"``, which also stands in for the best of a run that was never validated.
 
     Raises:
         DataError: The folder is not a run folder, or a file of it is damaged.
@@ -104,10 +105,10 @@ def load(path: Path | str, weights: Weights = "best") -> Trained:
         method = Method.from_dict(config["method"])
         skeleton = skeleton_from_dict(config["skeleton"])
         model, codec = method.build_model(skeleton.num_joints), method.build_codec()
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:  # whatever JSON holds
         problem = f"does not describe a network ({type(error).__name__}: {error})"
         raise DataError(Defect(str(run.config), "", "", problem, _REMEDY)) from None
-    file = run.weights(weights)
+    file = run.weights(weights if run.weights(weights).exists() else "last")
     try:
         tensors = load_file(file)
         model.load_state_dict(tensors)
@@ -130,7 +131,7 @@ def read_config(run: RunFolder) -> dict[str, Any]:
         config = json.loads(run.config.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(Defect(str(run.path), "", "", "not a run folder: it has no config.json", _REMEDY)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(Defect(str(run.config), "", "", f"not JSON ({error})", "copy the run folder again")) from None
     if not isinstance(config, dict):
         raise DataError(Defect(str(run.config), "", "", "not a JSON object", _REMEDY))

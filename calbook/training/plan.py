@@ -1,30 +1,17 @@
-"""The two-stage training loop (Algorithm 1 of the CAL paper), on one device.
+"""Short runs on one device, without a run folder: how the chapters train."""
 
-Stage one minimises the codec's own targets. From step ``stage_two`` on, the offset
-loss is weighted by mixed-Gaussian masks: in each mini-batch the displacements of
-the coarse predictions are fitted anew (equations 11 and 12), drawn around the
-joints (equation 13) and put in the place of the disks (equation 15).
-
-Methods differ in three objects only, and so does a call of ``train``: the network,
-the codec and the loss.
-"""
-
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from calbook import gmm
 from calbook.codecs.base import Codec
 from calbook.losses import JointsLoss, OffsetLoss
-from calbook.poses import PoseMaps, Targets
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from calbook.training.step import ADVICE, Batch, MaskPlan, NonFiniteLossError, learn
 
 
 @dataclass(frozen=True)
@@ -69,46 +56,11 @@ class Step(NamedTuple):
     seconds: float
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss is no longer a finite number."""
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Pictures ``(B, 3, H, W)`` in [0, 1] with ImageNet's channel means and deviations removed."""
-    mean, std = images.new_tensor(IMAGENET_MEAN), images.new_tensor(IMAGENET_STD)
-    return (images - mean[:, None, None]) / std[:, None, None]
-
-
-def mixed_masks(
-    maps: PoseMaps, targets: Targets, joints: Tensor, codec: Codec, components: int | None
-) -> tuple[Tensor, gmm.Mixture]:
-    """The mixture of a mini-batch's displacements and its masks (equations 11 to 13).
-
-    Args:
-        maps: Predictions of the mini-batch.
-        targets: Its targets; joints of weight 0 have no say and an empty mask.
-        joints: ``(B, K, 2)`` as (x, y) in input pixels.
-        codec: Whose heatmap grid the maps lie on.
-        components: Number of Gaussians, None for the paper's rule.
-
-    Returns:
-        Masks ``(B, K, h, w)`` and the mixture.
-    """
-    points = codec.to_heatmap(joints)
-    # A map of logits is never empty: the codec reads it after a sigmoid, which is positive everywhere.
-    floor = -math.inf if getattr(codec, "logits", False) else codec.floor
-    moves, counts = gmm.displacements(maps.heatmaps, points, targets.weights, floor=floor)
-    count = gmm.default_components(codec.heatmap_size) if components is None else components
-    mixture = gmm.fit(moves, n_components=count, weights=counts)
-    masks = gmm.mixed_gaussian_masks(mixture, points, codec.heatmap_size, visible=targets.weights)
-    return masks, mixture
-
-
 def train(
     model: nn.Module,
     codec: Codec,
     loss: JointsLoss | OffsetLoss,
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    batches: Iterable[Batch],
     plan: Plan | None = None,
     after_step: Callable[[Step, nn.Module], None] | None = None,
 ) -> list[Step]:
@@ -145,22 +97,13 @@ def train(
     for step, batch in zip(range(plan.steps), batches, strict=False):
         model.train()
         images, joints, visible = (tensor.to(device, non_blocking=True) for tensor in batch)
-        targets = codec.encode(joints, visible)
-        maps = model(normalize(images))
-        mixture = None
-        if plan.stage_two is not None and step >= plan.stage_two:
-            masks, mixture = mixed_masks(maps, targets, joints, codec, plan.components)
-            targets = targets._replace(masks=masks)
-        terms = loss(maps, targets)
-        if not terms.total.isfinite():
-            raise NonFiniteLossError(
-                f"the loss is {terms.total.item()} at step {step}: lower the learning rate or check the data"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        optimizer.step()
+        masks = None if plan.stage_two is None or step < plan.stage_two else MaskPlan(plan.components)
+        try:
+            terms, mixture = learn(model, codec, loss, optimizer, (images, joints, visible), masks)
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"{error} at step {step}: {ADVICE}") from None
         scheduler.step()
-        total, heatmap, offset = (float(term.detach()) for term in terms)
+        total, heatmap, offset = terms.tolist()
         history.append(Step(step, total, heatmap, offset, mixture, time.perf_counter() - begin))
         if after_step is not None:
             after_step(history[-1], model)

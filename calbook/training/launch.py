@@ -1,0 +1,86 @@
+"""Where a run computes: one device, several, several machines.
+
+Three ways to start more than one process; Lightning Fabric does the work in each:
+
+* ``calbook train ... --devices 4``: the command starts the other processes itself.
+* ``torchrun --nnodes 2 --nproc-per-node 8 -m calbook train ...``: on every machine.
+* ``srun calbook train ...`` inside a Slurm job: one task per GPU.
+
+The last two say in the environment how many processes there are, so that
+``--devices`` and ``--nodes`` can be left out.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+
+import torch
+from lightning_fabric import Fabric
+
+from calbook.data.defects import DataError, Defect
+from calbook.training.config import Precision
+
+
+def build_fabric(
+    devices: int | None = None,
+    nodes: int | None = None,
+    precision: Precision = "32-true",
+    accelerator: str = "auto",
+) -> Fabric:
+    """Lightning Fabric for a run; call ``launch()`` on it before training.
+
+    Args:
+        devices: Processes on this machine, one per GPU, or CPU processes; None for what torchrun
+            or Slurm say, else 1.
+        nodes: Machines; None likewise.
+        precision: See ``TrainingConfig``.
+        accelerator: ``"auto"`` for a GPU where there is one, or ``"cpu"``, ``"cuda"``, ``"mps"``.
+
+    Raises:
+        DataError: The devices are not there, or the precision is none of theirs.
+    """
+    here, machines = processes(os.environ)
+    devices, nodes = devices or here or 1, nodes or machines or 1
+    kind = _kind(accelerator)
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise _error("--devices", f"{devices} GPUs asked for, {torch.cuda.device_count()} found", "ask for fewer")
+    if kind != "cuda" and precision == "16-mixed":
+        raise _error("--precision", f"16-mixed needs a GPU of CUDA, this is {kind}", "choose bf16-mixed or 32-true")
+    if kind == "mps" and devices * nodes > 1:
+        raise _error("--devices", "several processes cannot share an Apple GPU", "ask for 1")
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # which precision it uses, we have asked for
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+
+
+def processes(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Processes per machine, and machines, as torchrun or Slurm announce them; None where they do not.
+
+    >>> processes({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "8", "WORLD_SIZE": "64"})
+    (8, 8)
+    >>> processes({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"})
+    (8, 2)
+    >>> processes({})
+    (None, None)
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        local = int(environment["LOCAL_WORLD_SIZE"])
+        return local, int(environment["WORLD_SIZE"]) // local
+    interactive = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell in a job, not srun
+    if "SLURM_NTASKS" in environment and not interactive:
+        nodes = int(environment.get("SLURM_NNODES", "1"))
+        return int(environment["SLURM_NTASKS"]) // nodes, nodes
+    return None, None
+
+
+def _kind(accelerator: str) -> str:
+    if accelerator != "auto":
+        return accelerator
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _error(field: str, problem: str, remedy: str) -> DataError:
+    return DataError(Defect("training", "", field, problem, remedy))
