@@ -1,0 +1,210 @@
+"""``calbook evaluate``: AP and AR of a run or of a result file, and how they came about."""
+
+import argparse
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calbook.cli.common import add_command, split_name, whole
+from calbook.data.defects import DataError, Defect
+
+if TYPE_CHECKING:
+    from calbook.data.coco import CocoPeople
+    from calbook.inference import Boxes
+    from calbook.inference.evaluation import Protocol
+    from calbook.runs import Trained
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a trained network, or a file of results, by AP and AR (PCK where areas are unknown)",
+        "calbook evaluate runs/cal-w32 --data data/coco --split val2017 --json score.json",
+    )
+    evaluate.add_argument("target", metavar="RUN|RESULTS.json", type=Path, help="a run folder, or a COCO result file")
+    evaluate.add_argument("--data", required=True, type=Path, metavar="DIR", help="a folder in COCO's layout")
+    evaluate.add_argument("--split", type=split_name, default="val2017", help="which set (default: val2017)")
+    evaluate.add_argument(
+        "--boxes", default="gt", metavar="gt|FILE", help="annotated boxes, or a detector's COCO result file"
+    )
+    evaluate.add_argument("--min-box-score", type=_number, default=0.0, metavar="S", help="leave out worse boxes")
+    evaluate.add_argument("--no-flip", action="store_true", help="look once: no flip test")
+    evaluate.add_argument("--shift", action="store_true", help="shift mirrored maps by a pixel, as HRNet published it")
+    evaluate.add_argument(
+        "--nms", choices=("hard", "soft", "none"), default="hard", help="OKS suppression (default: hard, at 0.9)"
+    )
+    evaluate.add_argument(
+        "--no-antialias", action="store_true", help="sample pictures without smoothing, as the published readers do"
+    )
+    evaluate.add_argument("--weights", choices=("best", "last"), default="best", help="which weights (default: best)")
+    evaluate.add_argument("--batch", type=whole(1), default=64, metavar="N", help="crops at once (default: 64)")
+    evaluate.add_argument("--device", default=None, metavar="NAME", help="such as cuda:1 (default: cuda if found)")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write figures and protocol to this file")
+    evaluate.add_argument("--results", type=Path, metavar="DIR", help="write the poses as COCO's server takes them")
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up, such as 0.3")
+    return float(text)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from calbook import results
+
+    begin = time.perf_counter()
+    figures, protocol = _score_run(options) if options.target.is_dir() else _score_file(options)
+    if figures:
+        from calbook.inference.evaluation import report
+
+        print(report(figures, protocol))
+    if options.json is not None and figures:
+        results.write(
+            options.json,
+            experiment="evaluate",
+            settings=vars(protocol),
+            figures=figures,
+            seconds=time.perf_counter() - begin,
+            command=shlex.join(["calbook", *sys.argv[1:]]),
+            device=protocol.device if protocol.device != "unknown" else None,
+        )
+    return 0
+
+
+def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
+    """Figures of a result file; how it was made is not known."""
+    from calbook.data.coco import read_split
+    from calbook.inference.evaluation import Protocol, score_results, versions_line
+    from calbook.inference.result_files import read_results
+
+    poses = read_results(options.target)
+    people = read_split(options.data, options.split)
+    protocol = Protocol(
+        split=options.split,
+        people=len(people),
+        pictures=len(people.pycocotools_dict()["images"]),
+        network=f"unknown; {len(poses)} poses of {options.target.name}",
+        versions=versions_line(),
+    )
+    return score_results(people, poses), protocol
+
+
+def _score_run(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
+    """Figures of a run on a split; none for a test set without annotations."""
+    from calbook import runs
+    from calbook.inference import Cutter, predict_people
+    from calbook.inference.evaluation import has_areas, score_pck, score_results
+    from calbook.inference.result_files import results_name, to_results, write_results
+
+    trained = runs.load(options.target, options.weights)
+    people = _people(options, trained)
+    boxes = _boxes(options, people)
+    device = find_device(options.device)
+    codec = trained.codec
+    found = predict_people(
+        trained.model,
+        codec,
+        people,
+        boxes=boxes,
+        flip=not options.no_flip,
+        shift=options.shift,
+        batch_size=options.batch,
+        cutter=Cutter(codec.input_size, codec.convention, antialias=not options.no_antialias),
+        device=device,
+        progress=sys.stderr.isatty(),
+    )
+    category = people.pycocotools_dict()["categories"][0]["id"]
+    poses = to_results(found, people.skeleton, suppression=options.nms, category_id=category)
+    if options.results is not None:
+        file = options.results / results_name(options.split, trained.path.resolve().name)
+        write_results(file, poses)
+        print(f"{file}: {len(poses)} poses")
+    protocol = _protocol(options, trained, people, boxes, device)
+    if not len(people):
+        if options.results is None:
+            problem = "nobody is annotated, only COCO's server can score it"
+            raise DataError(Defect(str(options.data), options.split, "", problem, "write the poses with --results DIR"))
+        return {}, protocol
+    if has_areas(people):
+        return score_results(people, poses), protocol
+    if options.boxes != "gt":
+        remedy = "use annotations with areas, or annotated boxes (--boxes gt) to score by PCK"
+        raise DataError(Defect(str(options.data), options.split, "area", "unknown, there is no AP without", remedy))
+    try:
+        return score_pck(people, found.coords), protocol
+    except ValueError as error:
+        remedy = "add the persons' areas to the annotations"
+        raise DataError(Defect(str(options.data), options.split, "area", f"unknown, and {error}", remedy)) from None
+
+
+def _people(options: argparse.Namespace, trained: "Trained") -> "CocoPeople":
+    from calbook.data.coco import read_split
+    from calbook.inference.unlabelled import image_info_file, read_unlabelled
+
+    if image_info_file(options.data, options.split).is_file():
+        return read_unlabelled(options.data, options.split, trained.skeleton)
+    people = read_split(options.data, options.split)
+    if people.skeleton.joints != trained.skeleton.joints:
+        problem = f"its {people.skeleton.num_joints} joints are not the {trained.skeleton.num_joints} of {trained.path}"
+        raise DataError(Defect(str(options.data), options.split, "", problem, "evaluate on the joints of the training"))
+    return people
+
+
+def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
+    from calbook.inference import annotated_boxes, read_boxes
+
+    if options.boxes != "gt":
+        return read_boxes(options.boxes, people, min_score=options.min_box_score)
+    if not len(people):
+        remedy = "give a detector's boxes with --boxes FILE"
+        raise DataError(Defect(str(options.data), options.split, "", "there are no annotated boxes", remedy))
+    return annotated_boxes(people)
+
+
+def find_device(name: str | None) -> Any:
+    """The device of this name, or the best one here."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise DataError(Defect("--device", name, "", "there is no such device", "see calbook info")) from None
+    return device
+
+
+def _protocol(
+    options: argparse.Namespace, trained: "Trained", people: "CocoPeople", boxes: "Boxes", device: Any
+) -> "Protocol":
+    from calbook import results
+    from calbook.inference.evaluation import Protocol, versions_line
+    from calbook.inference.result_files import OKS_THRESHOLD
+    from calbook.metrics import SCORE_THRESHOLD
+
+    height, width = trained.codec.input_size
+    return Protocol(
+        split=options.split,
+        people=len(people),
+        pictures=len(people.pycocotools_dict()["images"]),
+        network=trained.method.model,
+        codec=f"{trained.method.codec}, {trained.codec.convention} pixels",
+        input_size=f"{height}x{width}",
+        weights=f"{options.weights}, sha256 {trained.weights_hash[:12]}",
+        boxes=boxes.source,
+        box_count=f"{len(boxes)}, {boxes.left_out} left out",
+        box_score=options.min_box_score if options.boxes != "gt" else 1.0,
+        flip="no" if options.no_flip else "yes, shifted by a pixel" if options.shift else "yes",
+        antialias="no" if options.no_antialias else "yes",
+        suppression="none" if options.nms == "none" else f"{options.nms} at OKS {OKS_THRESHOLD}",
+        joint_score=SCORE_THRESHOLD,
+        versions=versions_line(),
+        device=results.machine(None if device.type == "cuda" else "cpu")["device"],
+    )
