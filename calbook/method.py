@@ -74,7 +74,18 @@ class Method:
             TypeError: A field is missing or unknown.
         """
         method = cls(**record)
-        return replace(method, input_size=(int(method.input_size[0]), int(method.input_size[1])))
+        return replace(
+            method,
+            input_size=(int(method.input_size[0]), int(method.input_size[1])),
+            model_options=_with_tuples(method.model_options),
+            codec_options=_with_tuples(method.codec_options),
+            loss_options=_with_tuples(method.loss_options),
+        )
+
+
+def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as Python has them: no option is a list, JSON knows no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 _Recipe = Callable[[str, Size], Method]

@@ -2,16 +2,20 @@
 
 A results file is JSON, written once by the code that measured and read by the
 pages that show the figures; it is never edited by hand. Its keys are those of
-``FIELDS``: no more, no fewer.
+``FIELDS``: no more, no fewer. Among them is a digest of all the others, so that a
+figure that somebody corrects is noticed when the file is read.
 """
 
+import hashlib
 import json
 import math
 import os
 import platform
+import reprlib
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from numbers import Integral, Real
@@ -33,7 +37,9 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "machine": dict,  # cpu, cores, device, system
     "versions": dict,  # python, torch, numpy, pycocotools, calbook
     "commit": (dict, type(None)),  # hash and dirty, or None outside a repository
+    "sha256": str,  # of all the other fields
 }
+_SINCE_DIGESTS = ("sha256",)  # fields that older files lack; ``verify`` asks for them
 _INNER: dict[str, dict[str, type]] = {
     "machine": {"cpu": str, "cores": int, "device": str, "system": str},
     "versions": dict.fromkeys(("python", "torch", "numpy", "pycocotools", "calbook"), str),
@@ -43,6 +49,9 @@ _INNER: dict[str, dict[str, type]] = {
 
 class ResultsError(ValueError):
     """A results file that cannot be written or trusted. Its message is one line: file, field, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def write(
@@ -87,7 +96,12 @@ def write(
         "commit": commit(),
     }
     _validate(record, path.name)
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    record["sha256"] = digest(record)
+    try:
+        content = (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        raise ResultsError(f"{path.name}: a text holds half a character (a surrogate); write it whole") from None
+    write_atomically(path, content)
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -95,16 +109,43 @@ def read(path: Path | str) -> dict[str, Any]:
 
     Raises:
         ResultsError: It is not JSON, lacks a field, has an unknown one or one of the
-            wrong type.
+            wrong type, or was changed after it was written.
         OSError: It cannot be opened.
     """
     path = Path(path)
     try:
         record = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        _validate(record, str(path))
+    except ResultsError:
+        raise
     except ValueError as error:
         raise ResultsError(f"{path}: not a results file ({error}); measure again") from None
-    _validate(record, str(path))
+    except RecursionError:
+        raise ResultsError(f"{path}: not a results file (nested far too deeply); measure again") from None
     return dict(record)
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's fields other than the digest itself; layout and order of keys do not count."""
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def verify(folder: Path | str = RESULTS) -> int:
+    """Read every results file below a folder and check that none was changed.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        ResultsError: One is not as it was written, or has no digest.
+    """
+    files = sorted(Path(folder).rglob("*.json"))
+    for file in files:
+        if "sha256" not in read(file):
+            raise ResultsError(f"{file}: sha256: missing; measure again")
+    return len(files)
 
 
 def machine(device: str | None = None) -> dict[str, Any]:
@@ -215,15 +256,19 @@ def _validate(record: Any, file: str) -> None:
     except ResultsError:
         raise
     except ValueError:
-        raise ResultsError(f"{file}: date: {record['date']!r} is not a date; measure again") from None
+        raise ResultsError(f"{file}: date: {reprlib.repr(record['date'])} is not a date; measure again") from None
+    if not abs(record["seconds"]) < math.inf:  # unlike isfinite, also of whole numbers beyond floats
+        raise ResultsError(f"{file}: seconds: {reprlib.repr(record['seconds'])} is not finite; measure again")
     if not record["figures"]:
         raise ResultsError(f"{file}: figures: empty; there is nothing to record")
+    if record.get("sha256", digest(record)) != digest(record):
+        raise ResultsError(f"{file}: sha256: the file was changed after it was written; measure again")
 
 
 def _compare(record: dict[str, Any], fields: dict[str, Any], where: str) -> None:
     """Raise unless the record has exactly these fields, of these types."""
     for name in fields:
-        if name not in record:
+        if name not in record and name not in _SINCE_DIGESTS:
             raise ResultsError(f"{where}: {name}: missing; measure again")
     for name, value in record.items():
         if name not in fields:

@@ -40,15 +40,18 @@ def difference(old: Any, new: Any) -> float:
 
 
 def run_again(command: str, data: str, folder: Path) -> Path:
-    """Run a recorded papermill command, its outputs redirected into ``folder``."""
-    words = shlex.split(command)
+    """Run a recorded command, its outputs redirected into ``folder``."""
+    words = [data + word.removeprefix(DATA) if word.startswith(DATA) else word for word in shlex.split(command)]
+    if words[:1] == ["python"] and words[1].startswith("experiments/"):
+        options = ["--runs", str(folder / "runs"), "--out", str(folder)]
+        subprocess.run([sys.executable, *words[1:], *options], cwd=ROOT, check=True)
+        return next(folder.glob("*.json"))
     if words[0] != "papermill" or "results" not in words:
-        raise ValueError(f"only papermill commands with a results parameter can be run again, not: {command}")
+        raise ValueError(f"only papermill commands with a results parameter and our own scripts can be run again, not: {command}")
     output = folder / "results.json"
     words[0] = str(Path(sys.executable).parent / "papermill")
     words[2] = str(folder / "executed.ipynb")
     words[words.index("results") + 1] = str(output)
-    words = [data + word.removeprefix(DATA) if word.startswith(DATA) else word for word in words]
     subprocess.run([*words, "--log-level", "ERROR"], cwd=ROOT, check=True)
     return output
 

@@ -1,4 +1,4 @@
-"""``calbook data``: make and check data."""
+"""``calbook data``: make, fetch and check data."""
 
 import argparse
 import sys
@@ -7,14 +7,17 @@ from typing import Any
 
 from calbook.cli.common import add_command, plural, size, split_name, whole, without_empty_folders
 
+SETS = ("coco", "mpii")  # those of calbook.data.download, which is imported only when needed
+
 
 def add(commands: Any) -> None:
     """Add the command and its own commands to the parser."""
-    data = commands.add_parser("data", help="make and check data", description="Make and check data.")
+    data = commands.add_parser("data", help="make, fetch and check data", description="Make, fetch and check data.")
     data.epilog = "example:\n  calbook data synthesize --out data/synthetic --split val2017 --count 500"
     actions = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_check(actions)
     _add_synthesize(actions)
+    _add_get(actions)
 
 
 def _add_check(commands: Any) -> None:
@@ -38,7 +41,7 @@ def _add_synthesize(commands: Any) -> None:
     )
     synthesize.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     synthesize.add_argument(
-        "--split", type=split_name, default="train2017", help="name of the set (default: %(default)s)"
+        "--split", type=split_name, default="train2017", help="name of the set (default: train2017)"
     )
     synthesize.add_argument("--count", type=whole(1), default=1000, metavar="N", help="pictures (default: %(default)s)")
     synthesize.add_argument(
@@ -48,6 +51,27 @@ def _add_synthesize(commands: Any) -> None:
         "--seed", type=whole(0), default=0, metavar="S", help="the same seed makes the same pictures (default: 0)"
     )
     synthesize.add_argument("--overwrite", action="store_true", help="replace the set if there is one of this name")
+
+
+def _add_get(commands: Any) -> None:
+    get = add_command(
+        commands,
+        "get",
+        _get,
+        "fetch a published data set into COCO's layout; interrupted, the same command goes on",
+        "calbook data get coco --out data/coco --split val2017",
+    )
+    get.add_argument("name", choices=SETS, help="which data set: %(choices)s")
+    get.add_argument("--out", required=True, type=Path, metavar="DIR", help="data folder to write to")
+    get.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        type=split_name,
+        help="part of the data set, may be given several times (default: train2017 and val2017 of coco, all of mpii)",
+    )
+    get.add_argument("--url-base", metavar="URL", help="a mirror that has the publisher's files under the same names")
+    get.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -78,4 +102,28 @@ def _synthesize(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
         )
     print(f"{file}: {plural(options.count, 'picture')} in {options.out / options.split}")
+    return 0
+
+
+def _get(options: argparse.Namespace) -> int:
+    from calbook.data import download
+
+    dataset = download.SETS[options.name]
+    print(dataset.terms)
+    outcome = download.get(
+        dataset,
+        options.out,
+        options.split,
+        address=options.url_base,
+        keep=options.keep,
+        progress=sys.stderr.isatty(),
+    )
+    for place in outcome.present:
+        print(f"{options.out / place}: already there")
+    for place in outcome.placed:
+        print(f"{options.out / place}: done")
+    for archive, checksum in outcome.noted.items():
+        print(
+            f"{archive}: no published checksum is known; SHA-256 {checksum} noted in {options.out / 'checksums.json'}"
+        )
     return 0

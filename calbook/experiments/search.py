@@ -1,0 +1,39 @@
+"""The search for learning rates: the same three for every method, judged by people whom no table shows."""
+
+from calbook.experiments import recipes
+from calbook.experiments.experiment import Evaluation, Experiment
+from calbook.experiments.presets import LEARNING_RATES
+from calbook.experiments.tables import Row, Table
+from calbook.geometry import Size
+
+SIZE: Size = (64, 48)
+TUNE = Evaluation("tune2017", "tune2017")
+
+_FAMILIES = {"hrnet": recipes.hrnet, "udp": recipes.udp, "dark": recipes.dark, "cal": recipes.cal}
+
+
+def _network(family: str, rate: float) -> Experiment:
+    return _FAMILIES[family]("w32", SIZE, (TUNE,), variant=f"rate{rate}", training={"learning_rate": rate})
+
+
+SEARCH_NETWORKS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (_network(family, rate) for family in _FAMILIES for rate in LEARNING_RATES)
+}
+SEARCH_TABLE = Table(
+    "rates",
+    "Learning rates, for presets on synthetic people",
+    tuple(
+        Row(f"{experiment.family}, {experiment.training.learning_rate}", experiment, TUNE.name)
+        for experiment in SEARCH_NETWORKS.values()
+    ),
+)
+
+
+def best_rates(scores: dict[str, dict[float, float]]) -> dict[str, float]:
+    """The rate of the highest AP for each family, of equal ones the lowest.
+
+    >>> best_rates({"cal": {0.0005: 0.5, 0.001: 0.6, 0.002: 0.6}})
+    {'cal': 0.001}
+    """
+    return {family: max(sorted(found), key=lambda rate: found[rate]) for family, found in scores.items()}
