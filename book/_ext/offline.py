@@ -6,7 +6,7 @@
   and loads them all the same when they are used.
 * Scripts of the theme that report their own progress in the console keep silent.
 * Tables that are wider than the page scroll inside their own box.
-* Roles and labels that screen readers stumble over are corrected.
+* Roles, labels and landmarks that screen readers stumble over are corrected.
 """
 
 import re
@@ -27,6 +27,10 @@ MISLEADING = re.compile(
     r' role="list"(?= class="citation-list")| role="doc-biblioentry"'
     r'|(?<=search-button__button)("[^>]*?) aria-label="[^"]*"'
 )
+SIDEBAR = re.compile(r'<div class="bd-sidebar-primary bd-sidebar[^>]*')
+# A corner of a table heads nothing; an answer that is one formula has no text to be read aloud.
+EMPTY_HEADER = re.compile(r'<th\b(?: scope="\w+")?([^>]*)>\s*(?:<p>\s*</p>)?\s*</th>')
+ANSWER = re.compile(r'(<details class="cb-option[^>]*><summary>)')
 TALKATIVE = (
     "_static/togglebutton.js",
     "_static/scripts/pydata-sphinx-theme.js",
@@ -48,7 +52,9 @@ def _clean_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any
             seen.add(body)
     context["script_files"] = kept
     if "body" in context:
-        context["body"] = TABLE.sub(rf"{SCROLLER}\1</div>", context["body"])
+        body = TABLE.sub(rf"{SCROLLER}\1</div>", context["body"])
+        body = EMPTY_HEADER.sub(r"<td\1></td>", body)
+        context["body"] = ANSWER.sub(r'\1<span class="cb-aloud">Answer: </span>', body)
 
 
 def _clean_files(app: Sphinx, failure: Exception | None) -> None:
@@ -57,7 +63,7 @@ def _clean_files(app: Sphinx, failure: Exception | None) -> None:
         return
     static = Path(app.outdir) / "_static"
     for page in Path(app.outdir).rglob("*.html"):
-        _rewrite(page, lambda text: MISLEADING.sub(r"\1", UNWANTED.sub("", text)))
+        _rewrite(page, _corrected)
     for name in TALKATIVE:
         _rewrite(Path(app.outdir) / name, lambda text: text.replace("console.log(", "(()=>{})("))
     # Maps for debugging the theme, a megabyte; and Thebe's own files, which no page asks for any more.
@@ -65,6 +71,13 @@ def _clean_files(app: Sphinx, failure: Exception | None) -> None:
         path.unlink()
     for path in [*static.rglob("*.js"), *static.rglob("*.css")]:
         _rewrite(path, lambda text: re.sub(r"\s*(//|/\*)# sourceMappingURL=\S+(\s*\*/)?\s*$", "\n", text))
+
+
+def _corrected(text: str) -> str:
+    """A page without what does not work offline, and with a landmark around its sidebar."""
+    text = MISLEADING.sub(r"\1", UNWANTED.sub("", text))
+    landmark = ' role="navigation" aria-label="Book"'
+    return SIDEBAR.sub(lambda found: found[0] if landmark in found[0] else found[0] + landmark, text)
 
 
 def _rewrite(path: Path, change: Any) -> None:

@@ -3,7 +3,7 @@
   const boxes = ".bd-article :is(.cb-scroll, .cell_output, div.math, mjx-container, pre)";
   const update = () => {
     for (const box of document.querySelectorAll(boxes)) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
+      const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
       if (scrolls) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }

@@ -9,6 +9,9 @@ code, of other parameters, or of a chapter that failed half-way.
     python -m calbook.bookbuild check                              say which chapters are stale
     python -m calbook.bookbuild html                               render the executed chapters
     python -m calbook.bookbuild all                                run, then html
+    python -m calbook.bookbuild editions                           all, then zips of pages and notebooks, and a PDF
+    python -m calbook.bookbuild new NAME TITLE                     a chapter to begin with
+    python -m calbook.bookbuild serve                              show the pages, build again when a source changes
 """
 
 from calbook.bookbuild.book import Book, BookError, Chapter

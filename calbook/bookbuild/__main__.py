@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from calbook.bookbuild.book import REPOSITORY, Book, BookError, Chapter
+from calbook.bookbuild.editions import make_editions
 from calbook.bookbuild.execute import execute_all
 from calbook.bookbuild.freshness import stale
 from calbook.bookbuild.parameters import parse_assignments, validated
 from calbook.bookbuild.render import refuse_stale, render
+from calbook.bookbuild.serve import serve
+from calbook.bookbuild.template import new_chapter
 from calbook.results import cores
 
 EXAMPLES = """examples:
   python -m calbook.bookbuild all                                      everything that changed, then the pages
   python -m calbook.bookbuild run 02_quantization_error                one chapter
   python -m calbook.bookbuild run 2 -p seed=3                          the same chapter with another parameter
+  python -m calbook.bookbuild serve                                    show the pages, build again on every change
+  python -m calbook.bookbuild new 20_your_subject "Your subject"       a chapter to begin with, all parts in place
+  python -m calbook.bookbuild editions                                 all of it, then zips and the PDF
   python -m calbook.bookbuild all --strict --clean                     as in continuous integration
 """
 
@@ -40,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     book = Book(options.root.resolve())
+    if options.command == "new":
+        print(new_chapter(book, *[*options.chapters, "", ""][:2]))
+        return 0
+    if options.command == "serve":
+        serve(book, port=options.port)
+        return 0
     chosen = book.choose(options.chapters)
     given = parse_assignments(options.parameters)
     parameters = {chapter.name: validated(chapter, given) for chapter in chosen}
@@ -47,11 +59,17 @@ def _command(options: argparse.Namespace) -> int:
         refuse_stale(book, parameters)
         print(f"all {len(book.chapters)} chapters are fresh")
         return 0
-    if options.command in ("run", "all"):
+    if options.command in ("run", "all", "editions"):
         _run(book, chosen if options.command == "run" else book.chapters, parameters, options)
-    if options.command in ("html", "all"):
+    if options.command in ("html", "all", "editions"):
         new = render(book, parameters, strict=options.strict, clean=options.clean)
         print(f"{'the book is in' if new else 'nothing changed:'} {book.html / 'index.html'}")
+    if options.command == "editions":
+        files = make_editions(book)
+        for file in files:
+            print(f"{file.stat().st_size / 1e6:6.1f} MB  {file}")
+        if not files:
+            print(f"nothing changed: {book.build / 'editions'}")
     print(f"done in {time.monotonic() - begin:.0f} s")
     return 0
 
@@ -81,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ci = os.environ.get("CI") == "true"
-    parser.add_argument("command", choices=("run", "check", "html", "all"), help="what to do")
+    parser.add_argument(
+        "command", choices=("run", "check", "html", "all", "editions", "serve", "new"), help="what to do"
+    )
     parser.add_argument(
         "chapters", nargs="*", metavar="CHAPTER", help="chapters to run, or that -p is meant for (default: all)"
     )
@@ -95,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="show the traceback of a failing cell")
     parser.add_argument("--strict", action="store_true", default=ci, help="warnings are errors (default where CI=true)")
     parser.add_argument("--clean", action="store_true", default=ci, help="render from nothing (default where CI=true)")
+    parser.add_argument("--port", type=_positive, default=8000, help="where `serve` shows the book (default: 8000)")
     parser.add_argument("--root", type=Path, default=REPOSITORY, help="folder with _toc.yml (default: this repository)")
     return parser
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from calbook.data.defects import one_line
 from calbook.options import nearest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,7 +54,11 @@ class Book:
         toc = self.root / "_toc.yml"
         if not toc.is_file():
             raise BookError(f"no book in {self.root}: it holds no _toc.yml")
-        return list(_files(yaml.safe_load(toc.read_text(encoding="utf-8"))))
+        try:
+            return list(_files(yaml.safe_load(toc.read_text(encoding="utf-8"))))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            reason = one_line(str(error).splitlines()[0][:200])
+            raise BookError(f"_toc.yml cannot be read: {reason}") from None
 
     @property
     def chapters(self) -> list[Chapter]:
@@ -64,7 +69,7 @@ class Book:
             if path.is_file():
                 found.append(Chapter(path.stem, path, self.build / "executed" / path.relative_to(self.root)))
             elif not any((self.root / page).with_suffix(suffix).is_file() for suffix in (".md", ".rst")):
-                raise BookError(f"_toc.yml lists {page}, but there is no such notebook or .md file")
+                raise BookError(f"_toc.yml lists {one_line(page[:200])}, but there is no such notebook or .md file")
         return found
 
     def choose(self, names: Iterable[str]) -> list[Chapter]:

@@ -81,9 +81,10 @@ def execute_all(
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcomes.append(future.result())
-                    _report(outcomes[-1], len(outcomes), len(queue))
-                left = {c.name for c in queue} - {o.name for o in outcomes}
-                _status(left, sum(before[name] for name in left) / jobs, time.monotonic() - begun)
+                    elapsed = time.monotonic() - begun
+                    _report(outcomes[-1], len(outcomes), len(queue), time_left(before, outcomes, elapsed))
+                elapsed, left = time.monotonic() - begun, {c.name for c in queue} - {o.name for o in outcomes}
+                _status(left, time_left(before, outcomes, elapsed), elapsed)
         except BrokenProcessPool:
             lost = ", ".join(c.name for c in queue if c.name not in {o.name for o in outcomes})
             failed = [o.error for o in outcomes if o.error]
@@ -101,6 +102,31 @@ def last_seconds(chapter: Chapter) -> float:
         return float(read_notebook(chapter.executed).metadata[RECORD]["seconds"])
     except (BookError, KeyError):
         return 0.0
+
+
+def time_left(before: Mapping[str, float], outcomes: Sequence[Outcome], elapsed: float) -> float | None:
+    """Seconds until all chapters are done, at the pace of those that are; None where nothing is known yet.
+
+    A chapter that never ran is taken to last as long as the average of the others.
+
+    Args:
+        before: Every chapter's seconds in an earlier run, 0 where there was none.
+        outcomes: Of the chapters that are done.
+        elapsed: Seconds since the first began.
+
+    >>> time_left({"a": 10, "b": 10, "c": 20}, [Outcome("a", 12), Outcome("b", 9)], elapsed=15)
+    15.0
+    >>> time_left({"a": 0, "b": 0, "c": 0}, [Outcome("a", 8)], elapsed=8)
+    16.0
+    """
+    took = {outcome.name: outcome.seconds for outcome in outcomes}
+    known = {name: seconds or took.get(name, 0.0) for name, seconds in before.items()}
+    typical = [seconds for seconds in known.values() if seconds]
+    if not took or not typical:
+        return None
+    lasts = {name: seconds or sum(typical) / len(typical) for name, seconds in known.items()}
+    done = sum(lasts[name] for name in took)
+    return elapsed * (sum(lasts.values()) - done) / done
 
 
 def _prepare() -> None:
@@ -178,16 +204,26 @@ def _failing_line(traceback: Sequence[str]) -> str:
     return found[1].strip() if found else ""
 
 
-def _report(outcome: Outcome, number: int, total: int) -> None:
-    _status(set(), 0, 0)
+def _report(outcome: Outcome, number: int, total: int, left: float | None) -> None:
+    _status(set(), None, 0)
     state = "FAILED after " if outcome.error else ""
-    print(f"[{number}/{total}] {outcome.name:<32} {state}{outcome.seconds:5.1f} s", flush=True)
+    more = f", {_about(left)}" if left else ""
+    print(f"[{number}/{total}] {outcome.name:<32} {state}{outcome.seconds:5.1f} s{more}", flush=True)
 
 
-def _status(running: set[str], expected: float, elapsed: float) -> None:
+def _status(running: set[str], left: float | None, elapsed: float) -> None:
     """One line that is overwritten, on a terminal only."""
     if not sys.stdout.isatty():
         return
-    left = f", about {max(expected - elapsed, 0):.0f} s left" if expected else ""
-    text = f"  {elapsed:.0f} s: {len(running)} to go ({', '.join(sorted(running))}){left}" if running else ""
+    more = f", {_about(left)}" if left else ""
+    text = f"  {elapsed:.0f} s{more}: {len(running)} to go ({', '.join(sorted(running))})" if running else ""
     print(f"\r\033[K{text[:110]}", end="", flush=True)
+
+
+def _about(left: float) -> str:
+    """Time left in words.
+
+    >>> _about(42.1), _about(400)
+    ('about 42 s left', 'about 7 min left')
+    """
+    return f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left"

@@ -6,6 +6,7 @@ from typing import Any
 import nbformat
 
 from calbook.bookbuild.book import BookError
+from calbook.data.defects import one_line
 
 RECORD = "calbook"  # key of bookbuild's record in the metadata of an executed copy
 INJECTED = "injected-parameters"  # papermill's tag of the cell it adds
@@ -20,9 +21,12 @@ def read_notebook(path: Path) -> Notebook:
         BookError: The file is not a notebook.
     """
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise BookError(f"{path.name} is not a readable notebook: {str(error).splitlines()[0]}") from error
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)  # reading only logs what is missing
+    except Exception as error:  # conversions from older formats raise whatever a damaged cell makes them
+        reason = one_line(next(iter(str(error).splitlines()), type(error).__name__)[:200])
+        raise BookError(f"{path.name} is not a readable notebook: {reason}") from error
+    return notebook
 
 
 def to_bytes(notebook: Notebook) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calbook.bookbuild.book import BookError, Chapter
+from calbook.bookbuild.notebooks import read_notebook
+from calbook.data.defects import one_line, shown
 from calbook.options import nearest
 
 TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -17,14 +19,23 @@ WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 
 
 def declared(chapter: Chapter) -> dict[str, str]:
-    """Names and types of a chapter's parameters, from its cell tagged ``parameters``."""
+    """Names and types of a chapter's parameters, from its cell tagged ``parameters``.
+
+    Raises:
+        BookError: The chapter is not a notebook, or names no kernel that papermill knows.
+    """
     import papermill
+    from papermill.exceptions import PapermillException
+
+    read_notebook(chapter.source)
 
     logger = logging.getLogger("papermill")
     level = logger.level
     logger.setLevel(logging.ERROR)  # a chapter without parameters is no reason to warn
     try:
         found = papermill.inspect_notebook(str(chapter.source))
+    except (PapermillException, ValueError) as error:
+        raise BookError(f"{chapter.name}: its parameters cannot be read: {one_line(str(error))}") from None
     finally:
         logger.setLevel(level)
     return {name: _type_of(entry) for name, entry in found.items()}
@@ -40,7 +51,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not (equals and name.isidentifier()):
-            raise BookError(f"-p {assignment}: write it as name=value")
+            raise BookError(f"-p {one_line(assignment[:200])}: write it as name=value")
         values[name] = value
     return values
 
@@ -57,7 +68,7 @@ def validated(chapter: Chapter, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in types:
             known = ", ".join(f"{n}: {t}" for n, t in types.items()) or "none"
-            raise BookError(f"{chapter.name} has no parameter {name!r}{nearest(name, types)}; it has {known}")
+            raise BookError(f"{chapter.name} has no parameter {shown(name)}{nearest(name, types)}; it has {known}")
     return {name: _converted(chapter, name, value, types[name]) for name, value in given.items()}
 
 
@@ -75,7 +86,7 @@ def _converted(chapter: Chapter, name: str, value: Any, kind: str) -> Any:
             advice = f"which cannot be given; declare it as one of {', '.join(TYPES)}"
             raise BookError(f"{chapter.name}: parameter {name!r} is {kind}, {advice}") from None
     example = {"int": "3", "float": "0.5", "bool": "true or false", "str": "text"}[kind]
-    raise BookError(f"{chapter.name}: parameter {name!r} is of type {kind} (such as {example}), not {value!r}")
+    raise BookError(f"{chapter.name}: parameter {name!r} is of type {kind} (such as {example}), not {shown(value)}")
 
 
 def _type_of(entry: Mapping[str, Any]) -> str:

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from calbook.bookbuild.book import Book, BookError
 from calbook.bookbuild.freshness import shown, stale
 from calbook.bookbuild.notebooks import RECORD, Notebook, read_notebook, to_bytes
@@ -26,6 +28,11 @@ from calbook.results import write_atomically
 
 RUN_TIME = "{{ run_time }}"  # in a chapter: how long it took
 RUN_TIMES = "{{ run_times }}"  # in a page: a table of all chapters
+HOSTS = {
+    "notebook_interface": "jupyterlab",
+    "binderhub_url": "https://mybinder.org",
+    "colab_url": "https://colab.research.google.com",
+}
 LEFT_OUT = (".ipynb_checkpoints", "__pycache__")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -54,7 +61,7 @@ def render(book: Book, parameters: Mapping[str, Mapping[str, Any]], *, strict: b
     elif stamp.read_text().startswith(digest) and (book.html / "index.html").is_file():
         return False
     stamp.unlink(missing_ok=True)
-    _jupyter_book(book, staged, work, strict)
+    jupyter_book(book, staged, work, strict=strict)
     mirror(work / "_build" / "html", book.html)
     write_atomically(stamp, f"{digest}\n".encode())
     return True
@@ -78,11 +85,13 @@ def stage(book: Book) -> Path:
         if source.is_dir() or set(source.parts) & set(LEFT_OUT):
             continue
         if source in notebooks:
-            content = _filled_chapter(notebooks[source].executed)
+            content = filled_chapter(notebooks[source].executed)
         elif source.suffix == ".ipynb":
             continue  # not in the table of contents
         else:
             content = source.read_bytes()
+            if source.name == "_config.yml":
+                content = with_buttons(content)
             if RUN_TIMES.encode() in content:
                 content = content.replace(RUN_TIMES.encode(), _run_times(book).encode())
         path = target / source.relative_to(book.root)
@@ -118,7 +127,29 @@ def run_time(record: Mapping[str, Any]) -> str:
     return f"{took} on {record['cores']} core{plural} ({record['date']}){given}"
 
 
-def _filled_chapter(executed: Path) -> bytes:
+def with_buttons(config: bytes) -> bytes:
+    """The settings of the pages, with the buttons that need the repository's address where it has one.
+
+    The address is the one setting, ``repository: url``: it switches on "open in Colab", "open in Binder" and the links
+    to the source. Without it the settings stay as they are, and no button leads nowhere.
+
+    Raises:
+        BookError: The settings are not YAML.
+    """
+    try:
+        settings = yaml.safe_load(config)
+    except yaml.YAMLError as error:
+        raise BookError(f"_config.yml cannot be read: {str(error).splitlines()[0]}") from error
+    if not (settings.get("repository") or {}).get("url"):
+        return config
+    settings["launch_buttons"] = {**settings.get("launch_buttons", {}), **HOSTS}
+    switches = dict.fromkeys(("use_repository_button", "use_issues_button", "use_edit_page_button"), True)
+    settings["html"] = {**settings.get("html", {}), **switches}
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
+def filled_chapter(executed: Path) -> bytes:
     """An executed copy with its run time filled in, and without its record."""
     notebook = read_notebook(executed)
     words = run_time(notebook.metadata.pop(RECORD))
@@ -152,16 +183,24 @@ def _run_times(book: Book) -> str:
     return "\n".join(lines)
 
 
-def _jupyter_book(book: Book, staged: Path, work: Path, strict: bool) -> None:
-    """Call the ``jupyter-book`` script; its long account goes to ``_build/render.log``."""
+def jupyter_book(book: Book, staged: Path, work: Path, *, strict: bool = False, builder: str = "html") -> None:
+    """Call the ``jupyter-book`` script; its long account goes to ``_build/render.log``.
+
+    Args:
+        book: The book.
+        staged: What :func:`stage` gathered.
+        work: Where the builder keeps its state, and its pages in ``_build/<builder>``.
+        strict: Treat warnings as errors, and check every reference.
+        builder: ``html``, or ``singlehtml`` for the whole book as one page.
+    """
     script = shutil.which("jupyter-book", path=sysconfig.get_path("scripts"))
     if script is None:
         raise BookError("jupyter-book is not installed here; run: make setup")
-    command = [sys.executable, script, "build", str(staged), "--path-output", str(work)]
+    command = [sys.executable, script, "build", str(staged), "--path-output", str(work), "--builder", builder]
     command += ["-W", "-n", "--keep-going"] if strict else []
     log = book.build / "render.log"
     begin = time.monotonic()
-    print("rendering ...", flush=True)
+    print("rendering ..." if builder == "html" else "rendering as one page ...", flush=True)
     work.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as file:
         status = subprocess.run(command, cwd=book.root, stdout=file, stderr=subprocess.STDOUT, check=False).returncode

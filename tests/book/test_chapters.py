@@ -4,18 +4,26 @@ import ast
 import itertools
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
-from calbook.bookbuild import Book
+from calbook.bookbuild import Book, BookError
+from calbook.bookbuild.notebooks import to_bytes
 from calbook.bookbuild.parameters import TYPES
+from calbook.bookbuild.template import beginning, new_chapter
 
 BOOK = Book()
 NOTEBOOKS = sorted((BOOK.root / "book").rglob("*.ipynb"))
 NOTEBOOKS = [path for path in NOTEBOOKS if ".ipynb_checkpoints" not in path.parts]
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
+# What a new chapter begins with keeps the same promises.
+FOLDER = tempfile.TemporaryDirectory()
+BEGINNING = Path(FOLDER.name) / "20_your_subject.ipynb"
+BEGINNING.write_bytes(to_bytes(beginning("20_your_subject", "Your subject")))
 SETUP = """import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -88,7 +96,7 @@ def test_the_start_page_tells_chapters_from_plans() -> None:
         assert (state == PLANNED) == (int(number) not in written), f"state of chapter {number} in book/index.ipynb"
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_no_outputs_are_stored(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
@@ -102,7 +110,7 @@ def test_no_outputs_are_stored(path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_one_parameters_cell_typed_and_commented(path: Path) -> None:
     (cell,) = [cell for cell in cells(path, "code") if "parameters" in tags(cell)]
     for line in cell["source"].splitlines():
@@ -111,13 +119,13 @@ def test_one_parameters_cell_typed_and_commented(path: Path) -> None:
         assert type(ast.literal_eval(found[3])) is TYPES[found[2]], line
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_the_setup_cell_is_the_same_everywhere(path: Path) -> None:
     setups = [cell for cell in cells(path, "code") if cell["source"].strip() == SETUP]
     assert len(setups) == 1
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_figures_have_alt_text_caption_and_name(path: Path) -> None:
     for cell in cells(path, "code"):
         if not draws_a_figure(cell["source"]) or "remove-output" in tags(cell):
@@ -129,7 +137,7 @@ def test_figures_have_alt_text_caption_and_name(path: Path) -> None:
         assert meta["figure"].get("name", "").startswith("fig-"), f"cell {cell['number']}: name the figure fig-..."
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_headings_are_in_order(path: Path) -> None:
     levels = [len(mark) for mark in re.findall(r"^(#+) ", without_code(prose(path)), re.MULTILINE)]
     assert cells(path)[0]["source"].startswith("# ")
@@ -137,19 +145,19 @@ def test_headings_are_in_order(path: Path) -> None:
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_the_measured_run_time_is_shown(path: Path) -> None:
     assert prose(path).count("{{ run_time }}") == 1
 
 
-@every(NOTEBOOKS)
+@every([*NOTEBOOKS, BEGINNING])
 def test_citations_exist(path: Path) -> None:
     known = set(re.findall(r"^@\w+\{([^,]+),", (BOOK.root / "book" / "references.bib").read_text(), re.MULTILINE))
     cited = {key.strip() for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", prose(path)) for key in keys.split(",")}
     assert cited <= known, f"not in book/references.bib: {sorted(cited - known)}"
 
 
-@every(CHAPTERS)
+@every([*CHAPTERS, BEGINNING])
 def test_a_chapter_has_every_part(path: Path) -> None:
     text = prose(path)
     for part in ("**You will learn", "**Before you start"):
@@ -162,7 +170,7 @@ def test_a_chapter_has_every_part(path: Path) -> None:
     assert places == sorted(places), f"the closing parts come in the order {parts}"
 
 
-@every(CHAPTERS)
+@every([*CHAPTERS, BEGINNING])
 def test_exercises_have_executed_solutions(path: Path) -> None:
     text = prose(path)
     exercises = re.findall(r"\{exercise\}.*\n:label: (\S+)", text)
@@ -177,8 +185,32 @@ def test_exercises_have_executed_solutions(path: Path) -> None:
         assert "assert" in code or "print" in code, f"the solution of {name} checks or prints nothing"
 
 
-@every(CHAPTERS)
+@every([*CHAPTERS, BEGINNING])
 def test_a_chapter_ends_with_a_quiz(path: Path) -> None:
     quizzes = [cell for cell in cells(path, "code") if re.search(r"\bquiz\(", cell["source"])]
     assert quizzes
     assert {"hide-input", "remove-input"} & set(tags(quizzes[-1])), "hide the quiz's input: it holds the answers"
+
+
+def test_a_new_chapter_runs_as_it_is() -> None:
+    plt.switch_backend("agg")
+    names: dict[str, Any] = {}
+    for cell in cells(BEGINNING, "code"):
+        exec(cell["source"], names)
+    assert names["value"] == 4
+    plt.close("all")
+
+
+def test_a_new_chapter_takes_no_place(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    assert "add it to _toc.yml" in new_chapter(Book(tmp_path), "20_your_subject", "Your subject")
+    assert (tmp_path / "book" / "20_your_subject.ipynb").read_bytes() == BEGINNING.read_bytes()
+    for name, title, problem in [
+        ("20_another", "Another", "the number 20 is taken by 20_your_subject.ipynb"),
+        ("another", "Another", "is not a chapter's name"),
+        ("../21_another", "Another", "is not a chapter's name"),
+        ("21_another", " ", "21_another needs a title"),
+    ]:
+        with pytest.raises(BookError, match=problem):
+            new_chapter(Book(tmp_path), name, title)
+    assert len(list((tmp_path / "book").iterdir())) == 1

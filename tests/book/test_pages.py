@@ -1,31 +1,17 @@
 """Every built page, opened from its folder in headless Chromium, as a reader without a network does."""
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 import pytest
-
-from calbook.bookbuild import Book
+from built_pages import DESKTOP, HTML, PAGES, PHONE, SET_MODE, Opened, open_page
 
 pytestmark = pytest.mark.browser
-
-HTML = Path(os.environ.get("CALBOOK_HTML", Book().html))
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PAGES = sorted(
-    page.relative_to(HTML).as_posix()
-    for page in HTML.rglob("*.html")
-    # The first page at the root only sends the browser on to book/index.html.
-    if not {"_static", "_sources"} & set(page.relative_to(HTML).parts) and page != HTML / "index.html"
-)
-
-SET_MODE = "mode => { document.documentElement.dataset.theme = mode; document.documentElement.dataset.mode = mode; }"
 
 # Elements that hold text themselves and stand too little out from what is behind them.
 LOW_CONTRAST = """() => {
@@ -58,28 +44,6 @@ LOW_CONTRAST = """() => {
   }
   return faint;
 }"""
-
-
-@dataclass
-class Opened:
-    """A page in the browser, with everything it said and asked for while loading."""
-
-    name: str
-    tab: Any
-    console: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-def open_page(context: Any, name: str) -> Opened:
-    """Open a page from its folder and wait until its formulas are set."""
-    opened = Opened(name, context.new_page())
-    opened.tab.on("console", lambda message: opened.console.append(f"{message.type}: {message.text}"))
-    opened.tab.on("pageerror", lambda error: opened.console.append(f"uncaught: {error}"))
-    opened.tab.on("request", lambda request: opened.requests.append(request.url))
-    opened.tab.goto((HTML / name).as_uri())
-    opened.tab.wait_for_load_state("load")
-    opened.tab.evaluate("async () => { if (window.MathJax?.startup) await MathJax.startup.promise; }")
-    return opened
 
 
 @pytest.fixture(scope="module", params=PAGES)
@@ -151,6 +115,17 @@ def test_every_slider_changes_the_picture(page: Opened) -> None:
             assert box is not None
             slider.click(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
             assert stage.inner_html() != first, "the mouse moves the slider, but not the picture"
+
+
+def test_the_tab_key_reaches_every_slider(page: Opened) -> None:
+    keys = page.tab.keyboard
+    for slider in page.tab.locator(".cb-player input[type=range]").all():
+        slider.focus()
+        keys.press("Shift+Tab")
+        assert not slider.evaluate("e => e === document.activeElement"), "the focus is caught in a slider"
+        keys.press("Tab")
+        assert slider.evaluate("e => e === document.activeElement")
+        assert slider.evaluate("e => getComputedStyle(e).outlineStyle !== 'none'"), "the focus is not seen"
 
 
 def test_players_do_not_share_ids(page: Opened) -> None:
@@ -227,6 +202,48 @@ def test_first_picture_shows_without_scripts(chromium: Any, missing: Callable[[s
     assert player.locator(".cb-stage > svg").is_visible()
     assert not player.locator(".cb-controls").is_visible()
     assert "JavaScript" in player.inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "page"),
+    [
+        ("small people", "01_small_people"),
+        ("OKS", "01_small_people"),
+        ("quantization", "02_quantization_error"),
+        ("flip test", "03_unbiased_coordinates"),
+        ("heatmap", "04_heatmaps"),
+        ("DARK", "04_heatmaps"),
+        ("soft-argmax", "04_heatmaps"),
+        ("offset field", "05_offsets"),
+        ("UDP", "05_offsets"),
+        ("binary heatmap", "06_binary_or_gaussian"),
+        ("displacements", "07_displacements"),
+        ("EM", "08_gaussian_mixtures"),
+        ("Gaussian mixture", "08_gaussian_mixtures"),
+        ("mask", "09_mixed_gaussian_masks"),
+        ("confidence-aware learning", "10_confidence_aware_learning"),
+        ("HRNet", "11_hrnet"),
+        ("SimpleBaseline", "12_multi_resolution"),
+        ("notation", "appendix/notation"),
+    ],
+)
+def test_search_finds_the_right_page_first(searching: Any, typed: str, page: str) -> None:
+    searching.goto((HTML / "search.html").as_uri() + f"?q={quote(typed)}")
+    searching.wait_for_selector("#search-results li a", timeout=20_000)
+    searching.wait_for_function("() => /Search finished/.test(document.querySelector('#search-results').innerText)")
+    first = searching.locator("#search-results li a").first.get_attribute("href")
+    assert first is not None
+    assert first.startswith(f"book/{page}.html"), f"{typed!r} finds {first} first"
+
+
+@pytest.fixture(scope="module")
+def searching(chromium: Any, missing: Callable[[str], None]) -> Iterator[Any]:
+    """A tab for the search page."""
+    if not PAGES:
+        missing(f"no pages in {HTML}: build the book first (make book)")
+    context = chromium.new_context()
+    yield context.new_page()
     context.close()
 
 
