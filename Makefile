@@ -7,7 +7,7 @@ BIN = .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint check serve lab reproduce bench lock clean
+.PHONY: help setup book test lint check serve editions lab reproduce bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -28,15 +28,18 @@ lint: setup ## style, types, spelling, notebooks without outputs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/codespell
-	@$(BIN)/nbstripout --verify --keep-id book/*.ipynb
+	@$(BIN)/nbstripout --verify --keep-id book/*.ipynb book/appendix/*.ipynb
 
 check: lint ## everything CI checks: lint, the book from clean, all tests in CI mode
 	rm -rf _build
 	@$(MAKE) --no-print-directory book
 	@CI=true $(MAKE) --no-print-directory test
 
-serve: book ## build the book and show it on http://localhost:8000
-	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+serve: setup ## show the book on http://localhost:8000 and build again when a source changes
+	@$(BIN)/python -m calbook.bookbuild serve
+
+editions: setup ## the book to carry away: zip of the pages, notebooks, PDF (needs Chromium), in _build/editions
+	@$(BIN)/python -m calbook.bookbuild editions
 
 lab: setup ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir book

@@ -16,7 +16,8 @@ def _folder(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():
         message = f"{name} not found; set CALBOOK_SHARED to the folder that holds it"
-        if os.environ.get("CI") == "true":
+        # A hosted CI has no such data and says so: CALBOOK_SHARED=none.
+        if os.environ.get("CI") == "true" and os.environ.get("CALBOOK_SHARED") != "none":
             pytest.fail(message)
         pytest.skip(message)
     return folder

@@ -26,7 +26,17 @@ def only_line(capsys):
     return output.err
 
 
-COMMANDS = [("info",), ("data", "check"), ("data", "synthesize")]
+COMMANDS = [
+    ("info",),
+    ("data", "check"),
+    ("data", "get"),
+    ("data", "synthesize"),
+    ("train",),
+    ("evaluate",),
+    ("predict",),
+    ("export",),
+    ("reproduce",),
+]
 
 
 @pytest.mark.parametrize("command", [(), ("data",), *COMMANDS])

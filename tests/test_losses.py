@@ -189,3 +189,25 @@ def test_mistakes_are_named(batch):
         offset_error(maps.offsets, targets.offsets, targets.masks[:1])
     with pytest.raises(ValueError, match="weights"):
         heatmap_l2(maps.heatmaps, targets.heatmaps, targets.weights[..., None])
+
+
+def test_published_balances_and_scales():
+    """G-RMI weighs cross-entropy 4 : 1, UDP divides offsets by its radius, CAL changes nothing."""
+    expected = {"heatmap": None, "cal": (1.0, 1.0), "udp": (1.0, 4.0), "g-rmi": (0.25, 1.0)}
+    for name, loss in LOSSES.items():
+        assert expected[name] == (None if isinstance(loss, JointsLoss) else (loss.offset_weight, loss.offset_scale))
+
+
+def test_an_offset_error_is_not_scaled_unless_asked(batch):
+    maps, targets = batch
+    plain = offset_error(maps.offsets, targets.offsets, targets.masks)
+    assert plain == offset_error(maps.offsets, targets.offsets, targets.masks, scale=1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, K, H, W), (B, K, H, 1), (K, H, W)])
+def test_shapes_that_would_broadcast_are_refused(batch, shape):
+    maps, targets = batch
+    with pytest.raises(ValueError, match="differ in shape"):
+        heatmap_bce(maps.heatmaps, torch.zeros(shape, dtype=torch.float64))
+    with pytest.raises(ValueError, match="differ in shape"):
+        offset_error(maps.offsets, targets.offsets[:1], targets.masks)

@@ -26,10 +26,12 @@ def reproduce() -> ModuleType:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_recorded_command_can_be_typed(path: Path) -> None:
     command = results.read(path)["command"]
-    assert command.startswith("papermill book/")
     assert "path/to" not in command
-    assert f"-p results experiments/results/{path.name}" in command
     assert (ROOT / command.split()[1]).is_file()
+    if command.startswith("papermill book/"):
+        assert f"-p results experiments/results/{path.name}" in command
+    else:  # long measurements have scripts, which know where their results go
+        assert command.startswith("python experiments/")
 
 
 def test_figures_are_compared_one_by_one(reproduce: ModuleType) -> None:

@@ -194,6 +194,38 @@ def test_the_commit_is_recorded_and_other_results_do_not_make_it_dirty(tmp_path,
     assert results.commit() == {"hash": head, "dirty": True}
 
 
-def test_every_recorded_result_is_sound():
-    for path in results.RESULTS.glob("*.json"):
-        results.read(path)
+def test_every_recorded_result_is_as_it_was_written():
+    assert results.verify() >= len(list(results.RESULTS.glob("*.json"))) > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["figures"]["argmax"].update(mean=0.39),
+        lambda r: r["settings"].update(flip=False),
+        lambda r: r.update(seconds=2),
+        lambda r: r["machine"].update(cpu="another"),
+        lambda r: r.update(sha256="0" * 64),
+    ],
+)
+def test_a_changed_figure_is_noticed(tmp_path, change):
+    path = tmp_path / "a.json"
+    results.write(path, **GOOD)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record, sort_keys=True))  # the layout does not count
+    assert results.verify(tmp_path) == 1
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(ResultsError, match=r"a\.json: sha256: the file was changed"):
+        results.verify(tmp_path)
+
+
+def test_a_file_without_a_digest_is_read_but_not_verified(tmp_path):
+    path = tmp_path / "a.json"
+    results.write(path, **GOOD)
+    record = json.loads(path.read_text())
+    del record["sha256"]
+    path.write_text(json.dumps(record))
+    assert results.read(path)["figures"] == record["figures"]
+    with pytest.raises(ResultsError, match="sha256: missing"):
+        results.verify(tmp_path)

@@ -4,117 +4,11 @@ import numpy as np
 import pytest
 import tiny_coco
 import torch
-from pycocotools import coco as pycoco
-from pycocotools.cocoeval import COCOeval
+from scored_poses import noisy_results, reference
 
 from calbook import metrics
 from calbook.data import coco
 from calbook.data.defects import DataError
-from calbook.skeletons import COCO
-
-SIGMAS = torch.tensor(COCO.sigmas, dtype=torch.float64)
-
-
-def poses(count, seed=0, spread=20.0):
-    """Random truth, predictions near it, visibilities and areas, in double precision."""
-    generator = torch.Generator().manual_seed(seed)
-    truth = torch.rand(count, 17, 2, generator=generator, dtype=torch.float64) * 400
-    pred = truth + torch.randn(count, 17, 2, generator=generator, dtype=torch.float64) * spread
-    visible = torch.randint(0, 3, (count, 17), generator=generator)
-    visible[:, 0] = 2
-    areas = torch.rand(count, generator=generator, dtype=torch.float64) * 40000
-    return pred, truth, visible, areas
-
-
-@pytest.fixture(scope="module")
-def people(shared_data):
-    return coco.read_split(shared_data / "coco_mini", "val2017")
-
-
-def noisy_results(people, spread, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    coords = people.joints + spread * torch.randn(people.joints.shape, generator=generator)
-    scores = torch.rand(len(people), generator=generator)
-    return metrics.coco_results(people.image_ids, coords, torch.rand(people.visible.shape), scores)
-
-
-def reference(document, results, sigmas=None):
-    """The ten figures by pycocotools alone, used as its own example uses it."""
-    truth = pycoco.COCO()
-    truth.dataset = json.loads(json.dumps(document))
-    truth.createIndex()
-    evaluation = COCOeval(truth, truth.loadRes(json.loads(json.dumps(results))), "keypoints")
-    if sigmas is not None:
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation
-
-
-def brute_force_oks(pred, truth, visible, area, sigmas):
-    """COCOeval's computeOks for one pair, joint by joint."""
-    total, labelled = 0.0, 0
-    for (xd, yd), (xg, yg), v, sigma in zip(pred, truth, visible, sigmas, strict=True):
-        if v > 0:
-            variance = (sigma * 2) ** 2
-            total += np.exp(-(((xd - xg) ** 2 + (yd - yg) ** 2) / variance / (area + np.spacing(1)) / 2))
-            labelled += 1
-    return total / labelled
-
-
-@pytest.mark.parametrize("spread", [0.0, 1.0, 20.0, 500.0])
-def test_oks_is_the_definition(spread):
-    pred, truth, visible, areas = poses(40, spread=spread)
-    expected = [
-        brute_force_oks(*values, COCO.sigmas)
-        for values in zip(pred.tolist(), truth.tolist(), visible.tolist(), areas.tolist(), strict=True)
-    ]
-    np.testing.assert_allclose(metrics.oks(pred, truth, visible, areas, SIGMAS), expected, rtol=1e-12, atol=1e-300)
-
-
-@pytest.mark.parametrize("area", [0.0, 1e-16, 1e-12])
-def test_oks_adds_pycocotools_epsilon_to_the_area(area):
-    pred, truth, visible, _ = poses(1, spread=1e-9)
-    found = metrics.oks(pred, truth, visible, torch.tensor([area], dtype=torch.float64), SIGMAS)
-    expected = brute_force_oks(pred[0].tolist(), truth[0].tolist(), visible[0].tolist(), area, COCO.sigmas)
-    assert 0 < expected < 1
-    assert found.item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_oks_is_what_pycocotools_computes(people):
-    results = noisy_results(people, 8.0)
-    evaluation = reference(people.pycocotools_dict(), results)
-    document = {entry["id"]: entry for entry in people.pycocotools_dict()["annotations"]}
-    compared = 0
-    for (image, category), matrix in evaluation.ious.items():
-        truths = evaluation._gts[image, category]
-        found = sorted(evaluation._dts[image, category], key=lambda d: -d["score"])[:20]
-        for column, truth in enumerate(truths):
-            entry = np.array(document[truth["id"]]["keypoints"], dtype=float).reshape(17, 3)
-            if not (entry[:, 2] > 0).any():
-                continue
-            pred = torch.tensor(np.array([d["keypoints"] for d in found]).reshape(-1, 17, 3)[..., :2])
-            many = len(found)
-            truth_joints = torch.tensor(entry[:, :2]).expand(many, 17, 2)
-            visible = torch.tensor(entry[:, 2]).expand(many, 17)
-            areas = torch.full((many,), truth["area"], dtype=torch.float64)
-            ours = metrics.oks(pred, truth_joints, visible, areas, SIGMAS)
-            np.testing.assert_allclose(ours, matrix[:, column], rtol=1e-12, atol=1e-300)
-            compared += many
-    assert compared > 500
-
-
-def test_oks_without_labelled_joints_is_not_a_number():
-    pred, truth, visible, areas = poses(2)
-    visible[1] = 0
-    assert metrics.oks(pred, truth, visible, areas, SIGMAS).isnan().tolist() == [False, True]
-
-
-def test_pose_scores_are_the_published_rescoring():
-    scores = torch.tensor([[0.9, 0.5, 0.2], [0.1, 0.0, 0.2], [0.3, 0.3, 0.3]])
-    found = metrics.pose_scores(torch.tensor([1.0, 1.0, 0.5]), scores)
-    torch.testing.assert_close(found, torch.tensor([0.7, 0.0, 0.15]))
 
 
 @pytest.mark.parametrize("spread", [2.0, 8.0, 30.0])
@@ -147,9 +41,30 @@ def test_real_detections_with_poses_are_scored_alike(people, shared_data):
     assert list(metrics.coco_ap(people.pycocotools_dict(), results).values()) == expected.tolist()
 
 
-def test_ground_truth_scores_one(people):
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_ground_truth_scores_one(shared_data, split):
+    people = coco.read_split(shared_data / "coco_mini", split)
     results = metrics.coco_results(people.image_ids, people.joints, people.visible.float(), torch.ones(len(people)))
     assert set(metrics.coco_ap(people.pycocotools_dict(), results).values()) == {1.0}
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.5, 1.0])
+def test_ap_of_noisy_ground_truth_follows_oks(people, noise):
+    """Ranked by OKS, AP is the share of persons above each threshold, on COCO's grid of recall."""
+    sigmas = people.skeleton.sigma_tensor(people.areas)
+    tolerance = 2 * sigmas * people.areas.sqrt()[:, None]  # (N, K)
+    draws = torch.randn(people.joints.shape, generator=torch.Generator().manual_seed(0))
+    coords = people.joints + noise * tolerance[..., None] * draws
+    similar = metrics.oks(coords, people.joints, people.visible, people.areas, sigmas)
+    assert similar.mean().item() == pytest.approx(1 / (1 + noise**2), abs=0.02)  # of a Gaussian in a Gaussian
+    results = metrics.coco_results(people.image_ids, coords, torch.ones(people.visible.shape), similar)
+    found = metrics.coco_ap(people.pycocotools_dict(), results)
+    assert list(found.values()) == reference(people.pycocotools_dict(), results).stats.tolist()
+    above = [(similar >= threshold).double().mean().item() for threshold in np.linspace(0.5, 0.95, 10)]
+    assert found["AR"] == pytest.approx(np.mean(above), abs=0.01)
+    levels = np.linspace(0, 1, 101)
+    expected = np.mean([(levels <= share).mean() if share else 0.0 for share in above])
+    assert found["AP"] == pytest.approx(expected, abs=0.015)
 
 
 def test_no_results_score_zero(people):

@@ -1,0 +1,174 @@
+"""Predicting a data set: people a second against the plain loop, and memory against the number of people.
+
+    python benchmarks/bench_inference.py [--model hrnet-w32] [--size 128 96] [--people 96] [--rounds 3] [--threads 1]
+
+The plain loop is what a reader of the published code writes first: for each person
+open the picture, cut the crop, run the network on it and on its mirror image, decode,
+map back. Both do the flip test, both sample without smoothing. The two take turns.
+Memory is the largest resident set of a child process that predicts 1,000 people, and of
+one that predicts 10,000, with the same small network.
+
+Writes benchmarks/results/inference-cpu.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calbook import geometry, results
+from calbook.codecs import Codec, build_codec
+from calbook.data import coco
+from calbook.data.pictures import normalize
+from calbook.data.synthetic import write_coco
+from calbook.geometry import Size
+from calbook.inference import Cutter, annotated_boxes, average_maps, mirrored_maps, predict_people
+from calbook.models import build_model
+from calbook.models.folding import fast_inference
+
+HERE = Path(__file__).resolve().parent
+PICTURES, PICTURE_SIZE = 48, (480, 640)
+CROWDS = (1_000, 10_000)
+
+
+@torch.no_grad()
+def plain_loop(model: torch.nn.Module, codec: Codec, people: coco.CocoPeople) -> torch.Tensor:
+    """One crop at a time, ``(N, K, 2)`` in picture pixels."""
+    boxes, mirror, coords = annotated_boxes(people).boxes, people.skeleton.mirror, []
+    for index in range(len(people)):
+        crop = geometry.box_to_crop(boxes[index : index + 1], codec.input_size)
+        matrix = geometry.crop_matrix(crop, codec.input_size, convention=codec.convention)
+        image = normalize(geometry.sample_crops(people.picture(index), matrix, codec.input_size))
+        maps = average_maps(model(image), mirrored_maps(model(image.flip(-1)), mirror))
+        coords.append(geometry.transform(codec.decode(maps).coords, geometry.invert(matrix)))
+    return torch.cat(coords)
+
+
+def drawn(model: torch.nn.Module) -> torch.nn.Module:
+    """The network with random weights that give distinct peaks; fresh ones give maps that are almost flat."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, a=1)
+    return model
+
+
+def crowd(people: coco.CocoPeople, count: int) -> coco.CocoPeople:
+    """The people again and again, until there are ``count``."""
+    rows = torch.arange(count) % len(people)
+    arrays = {
+        name: getattr(people, name)[rows]
+        for name in ("boxes", "joints", "visible", "areas", "image_ids", "ids", "picture_sizes")
+    }
+    names = tuple(people.file_names[row] for row in rows.tolist())
+    return dataclasses.replace(people, **arrays, file_names=names)
+
+
+def clocks(run: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds of one call."""
+    wall, processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def measure_speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """People a second of both ways, and the largest difference of their answers."""
+    size: Size = (options.size[0], options.size[1])
+    codec = build_codec("heatmap", size, (size[0] // 4, size[1] // 4))
+    model = drawn(build_model(options.model, input_size=size).eval())
+    people = crowd(coco.read_split(folder, "val2017"), options.people)
+    cutter = Cutter(size, antialias=False)
+    network = fast_inference(model)
+
+    def package() -> torch.Tensor:
+        return predict_people(network, codec, people, cutter=cutter).coords
+
+    difference = (package() - plain_loop(model, codec, people)).abs().max().item()
+    rounds = []
+    for turn in range(options.rounds):
+        rounds.append((clocks(lambda: plain_loop(model, codec, people)), clocks(package)))
+        print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+    figures: dict[str, Any] = {"largest_difference_px": difference}
+    for which, name in enumerate(("wall", "processor")):
+        loop, ours = (statistics.median(r[way][which] for r in rounds) for way in (0, 1))
+        ratios = [r[0][which] / r[1][which] for r in rounds]
+        figures |= {
+            f"{name}_loop_people_per_second": round(options.people / loop, 2),
+            f"{name}_package_people_per_second": round(options.people / ours, 2),
+            f"{name}_ratio": round(statistics.median(ratios), 3),
+            f"{name}_ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        }
+    return figures
+
+
+def child(folder: Path, count: int) -> None:
+    """Predict ``count`` people and print the largest resident set in MB."""
+    torch.set_num_threads(1)
+    people = crowd(coco.read_split(folder, "val2017"), count)
+    codec = build_codec("cal", (64, 48), (16, 12))
+    predict_people(build_model("cal-hrnet-tiny"), codec, people)
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def measure_memory(folder: Path, repeats: int) -> dict[str, Any]:
+    """Largest resident sets, in MB; the median of a few processes each."""
+    figures: dict[str, Any] = {}
+    for count in CROWDS:
+        found = []
+        for _ in range(repeats):
+            command = [sys.executable, __file__, "--child", str(count), "--folder", str(folder)]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            found.append(json.loads(output))
+        figures[f"peak_mb_{count}_people"] = round(statistics.median(found), 1)
+        figures[f"peak_mb_{count}_people_range"] = [round(min(found), 1), round(max(found), 1)]
+    small, large = (figures[f"peak_mb_{count}_people"] for count in CROWDS)
+    return figures | {"growth": round(large / small, 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="hrnet-w32")
+    parser.add_argument("--size", type=int, nargs=2, default=[128, 96], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--people", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dry-run", action="store_true", help="print, write nothing")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.folder, options.child)
+        return
+    torch.set_num_threads(options.threads)
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_coco(folder, "val2017", PICTURES, PICTURE_SIZE, seed=0)
+        figures = {"speed": measure_speed(options, folder), "memory": measure_memory(folder, options.rounds)}
+    print(json.dumps(figures, indent=1))
+    if options.dry_run:
+        return
+    settings = {name: getattr(options, name) for name in ("model", "size", "people", "rounds", "threads")}
+    results.write(
+        HERE / "results" / "inference-cpu.json",
+        experiment="inference_speed",
+        settings=settings | {"pictures": PICTURES, "picture_size": list(PICTURE_SIZE), "flip_test": True},
+        figures=figures,
+        seconds=time.perf_counter() - begin,
+        command=" ".join(["python benchmarks/bench_inference.py", *sys.argv[1:]]),
+        device="cpu",
+    )
+
+
+if __name__ == "__main__":
+    main()
