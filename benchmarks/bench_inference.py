@@ -64,14 +64,21 @@ def drawn(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def crowd(people: coco.CocoPeople, count: int) -> coco.CocoPeople:
-    """The people again and again, until there are ``count``."""
-    rows = torch.arange(count) % len(people)
-    arrays = {
-        name: getattr(people, name)[rows]
-        for name in ("boxes", "joints", "visible", "areas", "image_ids", "ids", "picture_sizes")
-    }
-    names = tuple(people.file_names[row] for row in rows.tolist())
-    return dataclasses.replace(people, **arrays, file_names=names)
+    """The people again and again, until there are ``count``, each time in pictures of their own."""
+    rows, turns = torch.arange(count) % len(people), torch.arange(count) // len(people)
+    document = people.pycocotools_dict()
+    step = 1 + max(image["id"] for image in document["images"])
+    copies = range(int(turns[-1]) + 1)
+    document["images"] = [image | {"id": image["id"] + turn * step} for turn in copies for image in document["images"]]
+    arrays = {name: getattr(people, name)[rows] for name in ("boxes", "joints", "visible", "areas", "picture_sizes")}
+    return dataclasses.replace(
+        people,
+        **arrays,
+        ids=torch.arange(1, count + 1),
+        image_ids=people.image_ids[rows] + turns * step,
+        file_names=tuple(people.file_names[row] for row in rows.tolist()),
+        _document=document,
+    )
 
 
 def clocks(run: Callable[[], object]) -> tuple[float, float]:

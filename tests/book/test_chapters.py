@@ -79,8 +79,9 @@ def test_there_are_chapters() -> None:
 def test_the_table_of_contents_is_complete() -> None:
     listed = {f"{page}.ipynb" for page in BOOK.pages if (BOOK.root / f"{page}.ipynb").is_file()}
     assert listed == {path.relative_to(BOOK.root).as_posix() for path in NOTEBOOKS}
-    pages = {path.relative_to(BOOK.root).as_posix() for path in (BOOK.root / "book" / "appendix").glob("*.md")}
-    assert pages == {f"{page}.md" for page in BOOK.pages if page.startswith("book/appendix/")}
+    appendix = {path.with_suffix("") for path in (BOOK.root / "book" / "appendix").glob("[a-z]*.*")}
+    pages = {path.relative_to(BOOK.root).as_posix() for path in appendix}
+    assert pages == {page for page in BOOK.pages if page.startswith("book/appendix/")}
 
 
 def test_the_start_page_tells_chapters_from_plans() -> None:
