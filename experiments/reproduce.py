@@ -47,7 +47,7 @@ def run_again(command: str, data: str, folder: Path) -> Path:
         subprocess.run([sys.executable, *words[1:], *options], cwd=ROOT, check=True)
         return next(folder.glob("*.json"))
     if words[0] != "papermill" or "results" not in words:
-        raise ValueError(f"only papermill commands with a results parameter and our own scripts can be run again, not: {command}")
+        raise ValueError(f"only chapters with a results parameter and experiments run again, not: {command}")
     output = folder / "results.json"
     words[0] = str(Path(sys.executable).parent / "papermill")
     words[2] = str(folder / "executed.ipynb")

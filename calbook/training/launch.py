@@ -3,7 +3,7 @@
 Three ways to start more than one process; Lightning Fabric does the work in each:
 
 * ``calbook train ... --devices 4``: the command starts the other processes itself.
-* ``torchrun --nnodes 2 --nproc-per-node 8 -m calbook train ...``: on every machine.
+* ``torchrun --nnodes 2 --nproc-per-node 8 -m calbook.cli train ...``: on every machine.
 * ``srun calbook train ...`` inside a Slurm job: one task per GPU.
 
 The last two say in the environment how many processes there are, so that
