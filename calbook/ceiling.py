@@ -21,7 +21,8 @@ from torch import Tensor
 from calbook import geometry
 from calbook.codecs import Codec, build_codec
 from calbook.data.coco import CocoPeople
-from calbook.geometry import CropBox, Size
+from calbook.data.crops import person_crops
+from calbook.geometry import Size
 from calbook.metrics import coco_ap, coco_results
 from calbook.quantization import decode_errors, measure
 
@@ -81,16 +82,6 @@ def build_decoder(name: str, input_size: Size, **options: Any) -> Codec:
     return build_codec(codec, input_size, heatmap_size, **(preset | options))
 
 
-def annotated_crops(people: CocoPeople, input_size: Size) -> CropBox:
-    """The crops of annotated boxes: cleaned, grown to the input's shape and padded.
-
-    A box that cleaning would drop (its person lies on the picture's very edge) is
-    used as annotated.
-    """
-    cleaned, usable = people.clean_boxes()
-    return geometry.box_to_crop(torch.where(usable[:, None], cleaned, people.boxes), input_size)
-
-
 def perfect_poses(people: CocoPeople, codec: Codec) -> PerfectPoses:
     """Send annotated joints through crop, encode, decode and back to the picture.
 
@@ -101,7 +92,7 @@ def perfect_poses(people: CocoPeople, codec: Codec) -> PerfectPoses:
     Raises:
         ValueError: There are no people.
     """
-    crops = annotated_crops(people, codec.input_size)
+    crops = person_crops(people, codec.input_size)
     matrices = geometry.crop_matrix(crops, codec.input_size, convention=codec.convention)  # (N, 2, 3)
     joints = geometry.transform(people.joints, matrices)  # (N, K, 2) in input pixels
     errors, on_map = decode_errors(codec, joints, people.visible)

@@ -6,6 +6,7 @@ import torch
 
 from calbook import ceiling, geometry
 from calbook.data import coco
+from calbook.data.crops import person_crops
 from calbook.metrics import oks
 from calbook.skeletons import COCO
 
@@ -113,7 +114,7 @@ def test_pixel_centred_gaussians_have_nothing_to_shift(mini):
 def test_coords_and_errors_tell_the_same(mini, convention):
     codec = ceiling.build_decoder("argmax", (64, 48), convention=convention)
     poses = ceiling.perfect_poses(mini, codec)
-    crops = ceiling.annotated_crops(mini, codec.input_size)
+    crops = person_crops(mini, codec.input_size)
     to_map = geometry.crop_matrix(crops, codec.heatmap_size, convention=convention)
     moved = geometry.transform(poses.coords, to_map) - geometry.transform(mini.joints, to_map)
     torch.testing.assert_close(moved[poses.on_map], poses.errors[poses.on_map], rtol=0, atol=1e-3)
@@ -145,7 +146,7 @@ def test_a_person_on_the_very_edge_has_a_crop(tmp_path):
     content = tiny_coco.document()
     content["annotations"][0]["bbox"] = [59.5, 20, 10, 20]  # nothing is left of it once cleaned
     people = coco.read(tiny_coco.write(tmp_path / "set", content))
-    crops = ceiling.annotated_crops(people, (64, 48))
+    crops = person_crops(people, (64, 48))
     assert crops.center[0].tolist() == [64.5, 30]
 
 
