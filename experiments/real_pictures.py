@@ -151,7 +151,8 @@ def main() -> None:
     options = parser.parse_args()
     begin = time.perf_counter()
     figures = {"lspet": lspet, "by-heart": by_heart}[options.what](options)
-    name = {"lspet": f"ch13_lspet_seed{options.seed}", "by-heart": "ch13_by_heart"}[options.what]
+    start = "trunk_" if options.trunk else ""
+    name = {"lspet": f"ch13_lspet_{start}seed{options.seed}", "by-heart": "ch13_by_heart"}[options.what]
     command = f"python experiments/real_pictures.py {options.what} --data {options.data}"
     command += (
         f" --epochs {options.epochs} --seed {options.seed}" if options.what == "lspet" else f" --steps {options.steps}"
