@@ -86,8 +86,8 @@ def _is_alias(node: ast.AST) -> bool:
     if not isinstance(node, ast.Assign):
         return False
     named = [target.id for target in node.targets if isinstance(target, ast.Name)]
-    literal = isinstance(node.value, ast.Subscript) and isinstance(node.value.value, ast.Name)
-    return named == ["__all__"] or (literal and node.value.value.id == "Literal")  # type: ignore[attr-defined]
+    base = node.value.value if isinstance(node.value, ast.Subscript) else None
+    return named == ["__all__"] or (isinstance(base, ast.Name) and base.id == "Literal")
 
 
 def _apply(tree: ast.Module, node: ast.AST, variant: int) -> str:

@@ -176,7 +176,7 @@ def find_device(name: str | None) -> Any:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError):  # torch raises each, by kind of device
         raise DataError(Defect("--device", name, "", "there is no such device", "see calbook info")) from None
     return device
 

@@ -32,7 +32,7 @@ def load_mat(path: Path | str, variable: str, **options: Any) -> Any:
             check_tags(file.read())  # scipy trusts them
             file.seek(0)
             content: dict[str, Any] = loadmat(file, **options)
-        except NotImplementedError:
+        except NotImplementedError:  # scipy's word for version 7.3
             problem = "a MATLAB file of version 7.3, which scipy cannot read"
             raise DataError(Defect(str(path), "", "", problem, "save it with: save -v7")) from None
         except Exception as error:  # on damaged files scipy raises whatever their bytes ask for

@@ -11,6 +11,7 @@ from calbook import ceiling
 from calbook.codecs import Codec, build_codec
 from calbook.data.coco import CocoPeople
 from calbook.data.defects import DataError, Defect
+from calbook.data.mpii import MpiiPeople
 from calbook.experiments.displacement import describe, displacements
 from calbook.experiments.experiment import Evaluation, Experiment
 from calbook.experiments.sets import data_folder, people_of
@@ -164,5 +165,8 @@ def _boxes(evaluation: Evaluation, people: CocoPeople, folder: Path) -> Boxes:
 
 
 def _pckh(people: CocoPeople, coords: Tensor) -> dict[str, float]:
-    lengths = head_lengths(people.head_boxes)  # type: ignore[attr-defined]
-    return pckh(coords, people.joints, people.visible, lengths)
+    if not isinstance(people, MpiiPeople):
+        raise TypeError(
+            f"PCKh needs MPII's head boxes, which {type(people).__name__} lacks: read the set with data.mpii"
+        )
+    return pckh(coords, people.joints, people.visible, head_lengths(people.head_boxes))

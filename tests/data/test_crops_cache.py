@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,8 +41,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "CHUNK_BYTES", 1)  # a picture each
 
 
-def build(people: CocoPeople, folder: Path, **options: object) -> CropCache:
-    return CropCache.build(people, folder / "cache", SIZE, progress=False, **options)  # type: ignore[arg-type]
+def build(people: CocoPeople, folder: Path, **options: Any) -> CropCache:
+    return CropCache.build(people, folder / "cache", SIZE, progress=False, **options)
 
 
 def holds(found: CropCache, people: CocoPeople, options: CanvasOptions | None = None) -> bool:
@@ -188,7 +189,7 @@ def test_a_build_killed_at_any_moment_is_continued(
     steps = {"left": 0}
 
     def count(real: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object, **options: object) -> object:
+        def counted(*arguments: object, **options: Any) -> object:
             steps["left"] -= 1
             if steps["left"] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -255,11 +256,11 @@ def test_of_several_processes_one_builds_and_all_read(
     log = tmp_path / "log"
     real = building._write_chunk
 
-    def write_chunk(*arguments: object) -> int:
+    def write_chunk(*arguments: Any) -> int:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(0.02)
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
     monkeypatch.setattr(building, "_write_chunk", write_chunk)
     children = [
@@ -335,10 +336,10 @@ def test_a_picture_deleted_midway(people: CocoPeople, tmp_path: Path, monkeypatc
     real, victim = building.decode, people.pictures / "006.jpg"
     aside = tmp_path / "aside.jpg"
 
-    def decode(*arguments: object) -> object:
+    def decode(*arguments: Any) -> object:
         if victim.exists():
             victim.rename(aside)
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
     with monkeypatch.context() as context:
         context.setattr(building, "decode", decode)
@@ -357,9 +358,9 @@ def test_pictures_that_change_midway(people: CocoPeople, tmp_path: Path, monkeyp
     assert people.pictures is not None
     real, victim = building.decode, people.pictures / "000.jpg"
 
-    def decode(*arguments: object) -> object:
+    def decode(*arguments: Any) -> object:
         os.utime(victim, (2, 2))
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
     with monkeypatch.context() as context:
         context.setattr(building, "decode", decode)

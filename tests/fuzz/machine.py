@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from calbook import results
 
@@ -106,9 +107,9 @@ def _limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
-def _calbook(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def _calbook(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "calbook.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def _synthesis(out: Path, count: int = 3) -> list[str]:
@@ -123,7 +124,7 @@ def synthesis_on_a_full_disk(folder: Path) -> str:
 def synthesis_into_a_file(folder: Path) -> str:
     """``calbook data synthesize`` into something that is no folder."""
     (folder / "set").write_text("here")
-    line = _refused(_calbook(*_synthesis(folder / "set")), folder, left={"set"})
+    line = _refused(_calbook(*_synthesis(folder / "set")), folder, left=frozenset({"set"}))
     assert (folder / "set").read_text() == "here"
     return line
 
@@ -150,7 +151,7 @@ def synthesis_killed(folder: Path) -> str:
     return "no annotations are left behind; the same command with --overwrite makes a sound set"
 
 
-def _refused(run: subprocess.CompletedProcess[str], folder: Path, left: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+def _refused(run: subprocess.CompletedProcess[str], folder: Path, left: frozenset[str] = frozenset()) -> str:
     assert run.returncode == 2, f"status {run.returncode}: {run.stderr}"
     lines = run.stderr.strip().splitlines()
     assert len(lines) == 1, run.stderr

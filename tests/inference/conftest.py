@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from trained_runs import write_run
 
+from calbook.cli import main
 from calbook.data import coco
 from calbook.data.synthetic import write_coco
 
@@ -25,3 +26,18 @@ def people(data_folder: Path) -> coco.CocoPeople:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "cal-tiny")
+
+
+@pytest.fixture
+def calbook(capsys):
+    """Runs a command: exit status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as left:
+            status = int(str(left.code))
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return run

@@ -385,4 +385,4 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path) -> None:
         world_size, is_global_zero = 3, True
 
     with pytest.raises(ValueError, match="batch_size 8 does not divide among 3 processes"):
-        fit(METHOD, MicroLoader(), score, CONFIG, RunFolder(tmp_path / "run"), Three())  # type: ignore[arg-type]
+        fit(METHOD, MicroLoader(), score, CONFIG, RunFolder(tmp_path / "run"), Three())

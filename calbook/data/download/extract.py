@@ -30,7 +30,7 @@ _DAMAGED = (
     lzma.LZMAError,
     EOFError,
     struct.error,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's, of a compression that it does not know
 )
 
 

@@ -1,7 +1,5 @@
-"""``calbook evaluate``, ``predict`` and ``export``, from the command line."""
+"""``calbook predict``, from the command line: pictures, videos, detector, drawings."""
 
-import builtins
-import importlib
 import json
 from pathlib import Path
 
@@ -9,129 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trained_runs import write_run
+from typed_commands import one_line, photograph, without
 
-from calbook import plotting, results, runs
-from calbook.cli import main
+from calbook import plotting, runs
 from calbook.data import coco
 from calbook.data.annotations import load
-from calbook.inference import Job, drawing, export, sources, stream
-from calbook.skeletons import COCO, LSP
-
-
-@pytest.fixture
-def calbook(capsys):
-    """Runs a command: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            status = int(str(left.code))
-        output = capsys.readouterr()
-        return status, output.out, output.err
-
-    return run
-
-
-def one_line(error: str) -> bool:
-    return error.startswith("calbook: ") and error.count("\n") == 1
-
-
-def photograph(path: Path, size: tuple[int, int] = (90, 120)) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-class TestEvaluate:
-    def test_a_run(self, calbook, run_folder, data_folder, people, tmp_path):
-        record, folder = tmp_path / "score.json", tmp_path / "out"
-        status, out, err = calbook("evaluate", run_folder, "--data", data_folder, "--json", record, "--results", folder)
-        assert (status, err) == (0, "")
-        assert out.splitlines()[1].split() == ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"]
-        trained = runs.load(run_folder)
-        for said in ("gt", "hard at OKS 0.9", trained.weights_hash[:12], "64x48", torch.__version__.split("+")[0]):
-            assert said in out
-        written = results.read(record)
-        assert written["settings"]["boxes"] == "gt"
-        assert written["settings"]["flip"] == "yes"
-        assert set(written["figures"]) >= {"AP", "AR", "ARL"}
-        (file,) = folder.iterdir()
-        assert file.name == "person_keypoints_val2017_cal-tiny_results.json"
-        assert len(load(file)) <= len(people)
-        again = calbook("evaluate", file, "--data", data_folder)
-        assert again[1].splitlines()[:2] == out.splitlines()[1:3]
-        assert "unknown" in again[1]
-
-    def test_what_changes_a_score_is_said(self, calbook, run_folder, data_folder, tmp_path):
-        boxes = tmp_path / "detector.json"
-        boxes.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [2, 3, 40, 60], "score": 0.9}]))
-        options = ("--boxes", boxes, "--shift", "--nms", "soft", "--no-antialias", "--min-box-score", "0.5")
-        status, out, _ = calbook("evaluate", run_folder, "--data", data_folder, *options)
-        assert status == 0
-        for said in ("detector.json", "yes, shifted by a pixel", "soft at OKS 0.9", "0.5", "1, 0 left out"):
-            assert said in out
-        assert "flip          no" in calbook("evaluate", run_folder, "--data", data_folder, "--no-flip")[1]
-
-    def test_without_areas_by_pck(self, calbook, run_folder, data_folder, tmp_path):
-        file = data_folder / "annotations" / "person_keypoints_val2017.json"
-        document = load(file)
-        for person in document["annotations"]:
-            del person["area"]
-        other = tmp_path / "data"
-        (other / "annotations").mkdir(parents=True)
-        (other / "val2017").symlink_to(data_folder / "val2017")
-        (other / "annotations" / file.name).write_text(json.dumps(document))
-        status, out, _ = calbook("evaluate", run_folder, "--data", other)
-        assert status == 0
-        assert "PCK" in out.splitlines()[0]
-        assert "left_wrist" in out
-
-    def test_a_test_set_for_the_server(self, calbook, run_folder, data_folder, people, tmp_path):
-        other = tmp_path / "data"
-        (other / "annotations").mkdir(parents=True)
-        (other / "test2017").symlink_to(data_folder / "val2017")
-        images = load(data_folder / "annotations" / "person_keypoints_val2017.json")["images"]
-        (other / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps({"images": images}))
-        boxes = tmp_path / "boxes.json"
-        entries = [
-            {"image_id": image["id"], "category_id": 1, "bbox": [0, 0, 40, 60], "score": 0.9} for image in images
-        ]
-        boxes.write_text(json.dumps(entries))
-        command = ("evaluate", run_folder, "--data", other, "--split", "test-dev2017")
-        status, out, err = calbook(*command, "--boxes", boxes, "--results", tmp_path / "out")
-        assert (status, err) == (0, "")
-        file = tmp_path / "out" / "person_keypoints_test-dev2017_cal-tiny_results.json"
-        assert str(file) in out
-        assert {pose["image_id"] for pose in load(file)} == {image["id"] for image in images}
-        assert one_line(calbook(*command)[2])
-        assert one_line(calbook(*command, "--boxes", boxes)[2])
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"target": "nothing"}, "nothing: No such file"),
-            ({"--split": "train2017"}, "no split 'train2017'"),
-            ({"--boxes": "absent.json"}, "absent.json: No such file"),
-            ({"--device": "nonsense"}, "there is no such device"),
-            ({"--batch": "0"}, "is not a whole number from 1 up"),
-            ({"--min-box-score": "nan"}, "is not a number from 0 up"),
-        ],
-    )
-    def test_bad_input_is_one_line(self, calbook, run_folder, data_folder, change, message):
-        target = change.pop("target", run_folder)
-        options = [word for pair in change.items() for word in pair]
-        status, out, err = calbook("evaluate", target, "--data", data_folder, *options)
-        assert (status, out) == (2, "")
-        assert message in err
-        assert one_line(err)
-
-    def test_joints_of_another_skeleton(self, calbook, data_folder, tmp_path):
-        run = write_run(tmp_path / "lsp", skeleton=LSP)
-        status, _, err = calbook("evaluate", run, "--data", data_folder)
-        assert status == 2
-        assert "its 17 joints are not the 14" in err
+from calbook.inference import Job, drawing, sources, stream
+from calbook.skeletons import COCO
 
 
 class TestPredict:
@@ -297,18 +179,6 @@ def test_frames_come_in_order(tmp_path):
     assert greys == pytest.approx([0, 30, 60, 90, 120], abs=6)
 
 
-def without(monkeypatch, library: str) -> None:
-    """As if the library were not installed."""
-    real = importlib.import_module
-
-    def missing(name: str, *rest: object) -> object:
-        if name == library:
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-
-
 def test_videos_without_pyav(calbook, run_folder, tmp_path, monkeypatch):
     without(monkeypatch, "av")
     (tmp_path / "film.mp4").write_bytes(b"")
@@ -380,95 +250,6 @@ class TestDrawing:
         picture = torch.zeros(3, 20, 20, dtype=torch.uint8)
         drawing.draw_poses(picture, torch.full((1, 17, 2), -1e6), torch.ones(1, 17), COCO)
         drawing.draw_poses(picture, torch.zeros(0, 0, 2), torch.zeros(0, 0), COCO)
-
-
-class TestExport:
-    @pytest.mark.slow
-    def test_any_batch_size_and_the_same_maps(self, calbook, run_folder, data_folder, tmp_path):
-        onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-        file = tmp_path / "model.onnx"
-        status, out, err = calbook("export", run_folder, "--out", file, "--data", data_folder)
-        assert (status, err) == (0, "")
-        assert "compared on 8 real crops" in out
-        assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-        metadata = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
-        assert metadata["calbook_weights_sha256"] == runs.load(run_folder).weights_hash
-        session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        assert [output.name for output in session.get_outputs()] == ["heatmaps", "offsets"]
-        images = torch.rand(5, 3, 64, 48)
-        trained = runs.load(run_folder)
-        from calbook.inference import predict_maps
-
-        for found, expected in zip(
-            session.run(None, {"images": images.numpy()}), predict_maps(trained.model, images), strict=True
-        ):
-            torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
-        assert calbook("export", run_folder, "--out", file)[0] == 2  # exists already
-
-    def test_maps_that_differ_are_not_left_behind(self, run_folder, tmp_path, monkeypatch):
-        monkeypatch.setattr(export, "_write", lambda model, partial, *rest: partial.write_bytes(b""))
-        monkeypatch.setattr(export, "_library", lambda *names: FakeOnnx())
-        for wrong, outcome in ((0.0, None), (0.01, "differ from the network's by"), (float("nan"), "by inf")):
-            FakeOnnx.wrong = wrong
-            trained, crops = runs.load(run_folder), torch.rand(3, 3, 64, 48)
-            FakeOnnx.model = export._Exported(trained.model)
-            if outcome is None:
-                assert export.export_onnx(trained, tmp_path / "m.onnx", crops).batches == (1, 2)
-                (tmp_path / "m.onnx").unlink()
-            else:
-                with pytest.raises(ValueError, match=outcome):
-                    export.export_onnx(trained, tmp_path / "m.onnx", crops)
-                assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
-    def test_without_the_libraries(self, calbook, run_folder, tmp_path, monkeypatch, library):
-        without(monkeypatch, library)
-        status, _, err = calbook("export", run_folder, "--out", tmp_path / "m.onnx")
-        assert status == 2
-        assert f"export needs {library}" in err
-        assert "pip install 'calbook[export]'" in err
-        assert one_line(err)
-
-
-class FakeOnnx:
-    """Stands for onnx and onnxruntime: a session that answers as the network does, or wrongly."""
-
-    wrong = 0.0
-    model: torch.nn.Module
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        self.metadata_props = self
-        self.checker = self
-        self.InferenceSession = FakeOnnx
-        self.ModelProto = object
-
-    def load(self, path: str) -> "FakeOnnx":
-        return self
-
-    def save(self, *arguments: object) -> None: ...
-
-    def add(self, **entry: str) -> None: ...
-
-    def check_model(self, path: str) -> None: ...
-
-    @torch.no_grad()
-    def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        maps = self.model(torch.from_numpy(feed["images"]))
-        return [(tensor + self.wrong * tensor.abs().max()).numpy() for tensor in maps]
-
-
-def test_commands_do_not_load_heavy_libraries_to_show_help(calbook, monkeypatch):
-    real = builtins.__import__
-
-    def light(name: str, *rest: object, **options: object) -> object:
-        assert not name.startswith(("torchvision", "onnx", "av"))
-        return real(name, *rest, **options)
-
-    monkeypatch.setattr(builtins, "__import__", light)
-    for command in ("evaluate", "predict", "export"):
-        status, out, _ = calbook(command, "--help")
-        assert status == 0
-        assert "example:\n  calbook" in out
 
 
 def test_jobs_are_taken_only_as_needed():
