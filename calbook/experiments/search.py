@@ -1,4 +1,7 @@
-"""The search for learning rates: the same three for every method, judged by people whom no table shows."""
+"""The search for learning rates: the same three for every method, judged by people whom no table shows.
+
+Each candidate is trained for a third of the schedule, with drops and stage two at the same shares of it.
+"""
 
 from calbook.experiments import recipes
 from calbook.experiments.experiment import Evaluation, Experiment
@@ -9,11 +12,15 @@ from calbook.geometry import Size
 SIZE: Size = (64, 48)
 TUNE = Evaluation("tune2017", "tune2017")
 
+_SCHEDULE = {"epochs": 70, "milestones": (57, 67)}  # of 210, 170 and 200
+_STAGE_TWO = {"cal": {"mask_epochs": 13}}  # of 40
+
 _FAMILIES = {"hrnet": recipes.hrnet, "udp": recipes.udp, "dark": recipes.dark, "cal": recipes.cal}
 
 
 def _network(family: str, rate: float) -> Experiment:
-    return _FAMILIES[family]("w32", SIZE, (TUNE,), variant=f"rate{rate}", training={"learning_rate": rate})
+    training = {"learning_rate": rate} | _SCHEDULE | _STAGE_TWO.get(family, {})
+    return _FAMILIES[family]("w32", SIZE, (TUNE,), variant=f"rate{rate}", training=training)
 
 
 SEARCH_NETWORKS: dict[str, Experiment] = {

@@ -1,0 +1,79 @@
+"""What the papers claim, and the rule by which our rows say so."""
+
+import pytest
+
+from calbook import experiments, results
+from calbook.experiments import claims
+from calbook.experiments.claims import CLAIMS, Claim, Contrast, Row, findings, mean_interval
+from calbook.experiments.running import jobs_of, settings_of
+
+LOW = "cal-w32-128x96"
+MASK = CLAIMS["mask"]
+
+
+def write_rows(folder, table, scores):
+    """Results files of some networks: ``{name at the preset: AP of seeds 0, 1, ...}``."""
+    for job in jobs_of(table, "smoke", range(4)):
+        values = scores.get(job.experiment.name, [])
+        if job.seed < len(values):
+            results.write(
+                job.file(folder),
+                experiment="table row",
+                settings=settings_of(job),
+                figures={"evaluations": {"val2017": {"AP": values[job.seed]}}},
+                seconds=1.0,
+                command=job.command,
+            )
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
+def test_every_claim_names_rows_that_its_table_has_and_the_paper_prints(claim: Claim, tmp_path):
+    for item in findings(claim.contrasts, "laptop", tmp_path):
+        assert item.paper is not None
+        assert item.verdict == "not run" and item.ours == ()
+
+
+def test_the_papers_own_figures_bear_its_claims_out(tmp_path):
+    """Or else the claim, or the row, is not the one that the paper means."""
+    for claim in CLAIMS.values():
+        for item in findings(claim.contrasts, "paper", tmp_path):
+            assert item.paper is not None and item.paper > 0, item.contrast.label
+
+
+@pytest.mark.parametrize(
+    ("masked", "disk", "verdict"),
+    [
+        ([0.60, 0.62, 0.61], [0.50, 0.52, 0.51], "seen"),
+        ([0.50, 0.52, 0.51], [0.60, 0.62, 0.615], "contrary"),
+        ([0.50, 0.60, 0.55], [0.55, 0.50, 0.56], "not seen"),
+        ([0.60, 0.62], [0.50, 0.52, 0.51], "too few seeds"),
+        ([], [0.50, 0.52, 0.51], "not run"),
+    ],
+)
+def test_verdicts_are_taken_seed_by_seed(tmp_path, masked, disk, verdict):
+    (name, control) = (experiments.get(part).at("smoke", halved=True).name for part in (LOW, f"{LOW}-disk"))
+    write_rows(tmp_path, "3", {name: masked, control: disk})
+    (item,) = findings(MASK.contrasts, "smoke", tmp_path)
+    assert item.verdict == verdict
+    assert item.ours == pytest.approx([100 * (a - b) for a, b in zip(masked, disk, strict=False)])
+    shown = claims.cells(("mask",), "smoke", tmp_path)
+    assert [len(row) for row in shown] == [len(claims.HEADERS)] and shown[0][-1] == verdict
+
+
+def test_a_gain_of_gains_is_a_sum_of_four_rows(tmp_path):
+    names = [f"{family}-tiny-64x48" for family in ("udp", "hrnet")]
+    write_rows(tmp_path, "8", dict(zip(names, [[0.5, 0.6, 0.4], [0.2, 0.3, 0.2]], strict=True)))
+    contrast = Contrast("twice", "8", (Row("udp-w32-64x48"), Row("udp-w32-64x48")), (Row("hrnet-w32-64x48"),) * 2)
+    (item,) = findings((contrast,), "smoke", tmp_path)
+    assert item.ours == pytest.approx((60.0, 60.0, 40.0))
+
+
+def test_the_interval_is_student_s():
+    low, high = mean_interval((1.0, 2.0, 3.0, 4.0))  # t(0.975, 3) = 3.18245, standard error 0.645497
+    assert (low, high) == pytest.approx((2.5 - 2.054260, 2.5 + 2.054260), abs=1e-5)
+    assert mean_interval((1.0,)) is None
+
+
+def test_a_row_that_its_table_does_not_have_is_named():
+    with pytest.raises(ValueError, match="table 3 has no row of hrnet-w32-64x48"):
+        findings((Contrast("", "3", (Row("hrnet-w32-64x48"),), ()),), "smoke")
