@@ -230,9 +230,9 @@ def _finding(contrast: Contrast, lines: list[Line]) -> Finding:
 
 def _line(row: Row, contrast: Contrast, lines: list[Line]) -> Line:
     for line in lines:
-        if line.row.experiment is not None and line.row.experiment.name == row.network:
-            if row.evaluation in (None, line.row.evaluation):
-                return line
+        network = "" if line.row.experiment is None else line.row.experiment.name
+        if network == row.network and row.evaluation in (None, line.row.evaluation):
+            return line
     raise ValueError(f"table {contrast.table} has no row of {row.network}, {row.evaluation or 'any evaluation'}")
 
 
