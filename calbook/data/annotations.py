@@ -21,20 +21,41 @@ Entry = dict[str, Any]
 
 LARGEST = 1e9  # no coordinate or area is this large; NaN and infinity fail the comparison too
 
+UNPACKED = 4 << 30  # bytes that a ``.gz`` may unpack to; COCO's largest file has an eighth of it
+
 _COPY = "copy or download the file again"
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file, unpacked where its name ends in ``.gz``.
+
+    Raises:
+        DataError: It is cut short, damaged, or far larger than annotations are.
+        OSError: It cannot be opened.
+    """
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        with gzip.open(path) as file:
+            found = file.read(UNPACKED + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise DataError(Defect(str(path), "", "", "the compressed file is cut short or damaged", _COPY)) from None
+    if len(found) > UNPACKED:
+        problem = f"unpacks to more than {UNPACKED >> 20} MiB"
+        raise DataError(Defect(str(path), "", "", problem, "unpack it yourself if you trust it"))
+    return found
 
 
 def load(path: Path | str) -> Any:
     """Parse a ``.json`` or ``.json.gz`` file.
 
     Raises:
-        DataError: The file is cut short, not JSON or not what its name says.
+        DataError: The file is cut short, not JSON, not what its name says or far too large.
         OSError: The file cannot be opened.
     """
     path = Path(path)
-    raw = path.read_bytes()
+    text = read_bytes(path)
     try:
-        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
         return json.loads(text)
     except json.JSONDecodeError as error:
         if not text.strip():
@@ -43,8 +64,6 @@ def load(path: Path | str) -> Any:
             problem = f"the file ends in the middle (line {error.lineno}, column {error.colno})"
         else:
             problem = f"not valid JSON at line {error.lineno}, column {error.colno} ({error.msg})"
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        problem = "the compressed file is cut short or damaged"
     except UnicodeDecodeError as error:
         problem = f"not text at byte {error.start}"
     except ValueError as error:  # a number of thousands of digits

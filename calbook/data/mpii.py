@@ -18,7 +18,6 @@ that point, and the box is the square of side 200 * scale around it, which
 """
 
 import csv
-import gzip
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calbook.data.annotations import is_finite, is_picture_name, load
+from calbook.data.annotations import is_finite, is_picture_name, load, read_bytes
 from calbook.data.coco import CocoPeople, from_document
 from calbook.data.conversion import Person, to_document, write_document
 from calbook.data.defects import DataError, Defect, shown
@@ -222,14 +221,11 @@ def _persons_of_csv(path: Path) -> Iterator[Person]:
 
 def _text(path: Path) -> str:
     """The text of a file, ``.gz`` or not."""
-    raw = path.read_bytes()
     try:
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"not text at byte {error.start}"
-    except Exception as error:  # EOFError, BadGzipFile, zlib.error
-        problem = f"the compressed file is cut short or damaged ({type(error).__name__})"
-    raise DataError(Defect(str(path), "", "", problem, "copy or download the file again"))
+        raise DataError(Defect(str(path), "", "", problem, "copy or download the file again")) from None
 
 
 def _persons_of_mat(path: Path) -> Iterator[Person]:

@@ -67,6 +67,20 @@ def draws_a_figure(source: str) -> bool:
     return False
 
 
+def exercises(text: str) -> list[str]:
+    """The labels of the exercises in a chapter's prose."""
+    return re.findall(r"\{exercise\}.*\n:label: (\S+)", text)
+
+
+def count_questions(source: str) -> int:
+    """How many questions the quizzes of a cell ask; that each is explained, ``quiz`` itself sees to."""
+    if "quiz(" not in source:
+        return 0
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    quizzes = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "quiz"]
+    return sum(len(items.elts) for items in quizzes if isinstance(items, ast.List))
+
+
 def every(paths: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
@@ -174,13 +188,15 @@ def test_a_chapter_has_every_part(path: Path) -> None:
 @every([*CHAPTERS, BEGINNING])
 def test_exercises_have_executed_solutions(path: Path) -> None:
     text = prose(path)
-    exercises = re.findall(r"\{exercise\}.*\n:label: (\S+)", text)
-    assert len(exercises) >= 3
-    assert sorted(exercises) == sorted(re.findall(r"\{solution(?:-start)?\} (\S+)", text))
+    labels = exercises(text)
+    assert len(labels) >= 3
+    statements = re.findall(r"\{exercise\}.*\n:label: (\S+)\n(.*?)```", text, re.DOTALL)
+    assert [label for label, said in statements if "*Self-check:" not in said] == [], "name a value to check against"
+    assert sorted(labels) == sorted(re.findall(r"\{solution(?:-start)?\} (\S+)", text))
     assert text.count("{solution-start}") == text.count("{solution-end}")
     source = "\n".join(f"<{cell['cell_type']}>{cell['source']}" for cell in cells(path))
     solutions = re.findall(r"\{solution-start\} (\S+)(.*?)\{solution-end\}", source, re.DOTALL)
-    assert sorted(name for name, _ in solutions) == sorted(exercises), "gate each solution, with its code inside"
+    assert sorted(name for name, _ in solutions) == sorted(labels), "gate each solution, with its code inside"
     for name, body in solutions:
         code = "".join(re.findall(r"<code>(.*?)(?=<markdown>|\Z)", body, re.DOTALL))
         assert "assert" in code or "print" in code, f"the solution of {name} checks or prints nothing"
@@ -191,6 +207,15 @@ def test_a_chapter_ends_with_a_quiz(path: Path) -> None:
     quizzes = [cell for cell in cells(path, "code") if re.search(r"\bquiz\(", cell["source"])]
     assert quizzes
     assert {"hide-input", "remove-input"} & set(tags(quizzes[-1])), "hide the quiz's input: it holds the answers"
+
+
+@every(CHAPTERS)
+def test_a_quiz_has_three_questions(path: Path) -> None:
+    assert sum(count_questions(cell["source"]) for cell in cells(path, "code")) >= 3
+
+
+def test_the_book_has_sixty_exercises() -> None:
+    assert sum(len(exercises(prose(path))) for path in CHAPTERS) >= 60
 
 
 def test_a_new_chapter_runs_as_it_is() -> None:

@@ -7,7 +7,7 @@ import tiny_coco
 import torch
 from PIL import Image
 
-from calbook.data import coco
+from calbook.data import annotations, coco
 from calbook.data.annotations import load
 from calbook.data.defects import DataError
 from calbook.data.pictures import open_picture
@@ -197,6 +197,16 @@ def test_damaged_compression_is_refused(tmp_path):
         file.write_bytes(content)
         with pytest.raises(DataError, match="cut short or damaged"):
             load(file)
+
+
+def test_a_file_that_unpacks_to_far_more_than_annotations_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotations, "UNPACKED", 1 << 20)
+    file = tmp_path / "a.json.gz"
+    file.write_bytes(gzip.compress(b"[" + b" " * (1 << 20) + b"]"))
+    with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+        load(file)
+    file.write_bytes(gzip.compress(b"[" + b" " * ((1 << 20) - 2) + b"]"))
+    assert load(file) == []
 
 
 @pytest.mark.parametrize(
