@@ -1,6 +1,7 @@
 """``calbook evaluate``: AP and AR of a run or of a result file, and how they came about."""
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -12,6 +13,8 @@ from calbook.cli.common import add_command, split_name, whole
 from calbook.data.defects import DataError, Defect
 
 if TYPE_CHECKING:
+    import torch
+
     from calbook.data.coco import CocoPeople
     from calbook.inference import Boxes
     from calbook.inference.evaluation import Protocol
@@ -45,6 +48,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--weights", choices=("best", "last"), default="best", help="which weights (default: best)")
     evaluate.add_argument("--batch", type=whole(1), default=64, metavar="N", help="crops at once (default: 64)")
     evaluate.add_argument("--device", default=None, metavar="NAME", help="such as cuda:1 (default: cuda if found)")
+    evaluate.add_argument("--devices", type=whole(1), metavar="N", help="processes that share the work, one per GPU")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write figures and protocol to this file")
     evaluate.add_argument("--results", type=Path, metavar="DIR", help="write the poses as COCO's server takes them")
 
@@ -59,7 +63,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     from calbook import results
 
     begin = time.perf_counter()
-    figures, protocol = _score_run(options) if options.target.is_dir() else _score_file(options)
+    if options.target.is_dir():
+        device, first = _launch(options)
+        try:
+            figures, protocol = _score_run(options, device, first)
+        except DataError:
+            if first:
+                raise
+            return 2  # the first says it for all
+    else:
+        figures, protocol = _score_file(options)
     if figures:
         from calbook.inference.evaluation import report
 
@@ -75,6 +88,18 @@ def _evaluate(options: argparse.Namespace) -> int:
             device=protocol.device if protocol.device != "unknown" else None,
         )
     return 0
+
+
+def _launch(options: argparse.Namespace) -> "tuple[torch.device, bool]":
+    """The device of this process, and whether it is the first of those that share the work."""
+    from calbook.training.launch import build_fabric, processes
+
+    here, machines = processes(os.environ)
+    if (options.devices or here or 1) * (machines or 1) == 1:
+        return find_device(options.device), True
+    fabric = build_fabric(options.devices)
+    fabric.launch()
+    return fabric.device, fabric.is_global_zero
 
 
 def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
@@ -95,8 +120,8 @@ def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protoco
     return score_results(people, poses), protocol
 
 
-def _score_run(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
-    """Figures of a run on a split; none for a test set without annotations."""
+def _score_run(options: argparse.Namespace, device: "torch.device", first: bool) -> "tuple[dict[str, float], Protocol]":
+    """Figures of a run on a split; none for a test set without annotations, and on all but the first process."""
     from calbook import runs
     from calbook.inference import Cutter, predict_people
     from calbook.inference.evaluation import has_areas, score_pck, score_results
@@ -105,7 +130,6 @@ def _score_run(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol
     trained = runs.load(options.target, options.weights)
     people = _people(options, trained)
     boxes = _boxes(options, people)
-    device = find_device(options.device)
     codec = trained.codec
     found = predict_people(
         trained.model,
@@ -117,15 +141,18 @@ def _score_run(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol
         batch_size=options.batch,
         cutter=Cutter(codec.input_size, codec.convention, antialias=not options.no_antialias),
         device=device,
-        progress=sys.stderr.isatty(),
+        shared=True,
+        progress=sys.stderr.isatty() and first,
     )
+    protocol = _protocol(options, trained, people, boxes, device)
+    if not first:
+        return {}, protocol
     category = people.pycocotools_dict()["categories"][0]["id"]
     poses = to_results(found, people.skeleton, suppression=options.nms, category_id=category)
     if options.results is not None:
         file = options.results / results_name(options.split, trained.path.resolve().name)
         write_results(file, poses)
         print(f"{file}: {len(poses)} poses")
-    protocol = _protocol(options, trained, people, boxes, device)
     if not len(people):
         if options.results is None:
             problem = "nobody is annotated, only COCO's server can score it"
@@ -167,7 +194,7 @@ def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
     return annotated_boxes(people)
 
 
-def find_device(name: str | None) -> Any:
+def find_device(name: str | None) -> "torch.device":
     """The device of this name, or the best one here."""
     import torch
 

@@ -66,7 +66,7 @@ def validation(experiment: Experiment, root: Path) -> Any:
     evaluation = Evaluation("validation", split, flip=not synthetic, shift=experiment.evaluations[0].shift)
 
     def validate(model: nn.Module, codec: Codec) -> dict[str, float]:
-        found = _predict(model, codec, people, evaluation, annotated_boxes(people))
+        found = _predict(model, codec, people, evaluation, annotated_boxes(people), shared=True)
         if experiment.data.source == "mpii":
             return {"PCKh": _pckh(people, found.coords)["mean"]}
         figures = score_results(people, to_results(found, people.skeleton))
@@ -136,6 +136,7 @@ def _predict(
     boxes: Boxes,
     resolver: Path | None = None,
     progress: bool = False,
+    shared: bool = False,
 ) -> Predictions:
     cutter = Cutter(codec.input_size, codec.convention)
     if evaluation.upscaling is not None:
@@ -143,7 +144,7 @@ def _predict(
         cutter = UpscalingCutter.of(evaluation.upscaling, codec, evaluation.crop_size, resolver)
     return predict_people(
         model, codec, people, boxes=boxes, flip=evaluation.flip, shift=evaluation.shift, cutter=cutter, workers=1,
-        progress=progress,
+        shared=shared, progress=progress,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ from calbook.data.pictures import read_pixels
 from calbook.geometry import Size
 from calbook.inference.boxes import Boxes, annotated_boxes
 from calbook.inference.cutting import Cutter
-from calbook.inference.stream import Job, stream
+from calbook.inference.stream import Job, home_of, stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def predict_people(
     cutter: Cutter | None = None,
     device: torch.device | str | None = None,
     fast: bool = True,
-    share: tuple[int, int] = (0, 1),
+    shared: bool = False,
     progress: bool = False,
 ) -> Predictions:
     """Predict every box of a data set; each picture is decoded once.
@@ -79,9 +80,8 @@ def predict_people(
         cutter: Cuts the crops; ``Cutter(input_size, convention, antialias=False)`` is the published reader.
         device: Where the network runs; by default where it is.
         fast: Run ``fast_inference(model)``.
-        share: (rank, world size): this process does the pictures rank, rank + world size,
-            and so on. The rows of the others are zero, so that the sum over the
-            processes is the whole.
+        shared: Divide the pictures among the processes of torch.distributed, all of which
+            make this call; each gets the poses of all. Without such processes nothing changes.
         progress: Show a progress bar.
 
     Raises:
@@ -91,6 +91,7 @@ def predict_people(
     count, joints = len(boxes), people.skeleton.num_joints
     coords, scores = torch.zeros(count, joints, 2), torch.zeros(count, joints)
     areas = torch.zeros(count)
+    share = _share() if shared else (0, 1)
     jobs = _jobs(people, boxes, share)
     bar = tqdm(total=len(range(share[0], count, share[1])), unit="person", disable=not progress, leave=False)
     poses = stream(
@@ -110,7 +111,24 @@ def predict_people(
             coords[found.key], scores[found.key] = found.coords.float(), found.scores
             areas[found.key] = found.crops.extent.prod(-1).float()
             bar.update(len(found.key))
+    if share != (0, 1):  # rows of the others are zero, so that the sum is the whole
+        home = home_of(model) if device is None else torch.device(device)
+        coords, scores, areas = (_summed(part, home) for part in (coords, scores, areas))
     return Predictions(coords, scores, boxes.image_ids, boxes.scores, areas)
+
+
+def _share() -> tuple[int, int]:
+    """Number of this process, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _summed(part: Tensor, device: torch.device) -> Tensor:
+    """The sum over all processes; NCCL adds what is on GPUs."""
+    moved = part.to(device)
+    dist.all_reduce(moved)
+    return moved.to(part.device)
 
 
 class _Picture(NamedTuple):

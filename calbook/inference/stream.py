@@ -106,7 +106,7 @@ def stream(
     Raises:
         DataError: A picture cannot be read.
     """
-    device = _home(model) if device is None else torch.device(device)
+    device = home_of(model) if device is None else torch.device(device)
     network = _on_device(model, device)
     if fast and not isinstance(network, FastInference):
         network = fast_inference(network)
@@ -124,7 +124,7 @@ def stream(
     yield from queue.finish()
 
 
-def _home(model: nn.Module) -> torch.device:
+def home_of(model: nn.Module) -> torch.device:
     """Where a network is; a folded one may hold buffers only, another nothing at all."""
     tensor = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
@@ -132,7 +132,7 @@ def _home(model: nn.Module) -> torch.device:
 
 def _on_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The network, or where it is elsewhere a copy of it."""
-    return model if _home(model) == device else copy.deepcopy(model).to(device)
+    return model if home_of(model) == device else copy.deepcopy(model).to(device)
 
 
 class _Loaded(NamedTuple):

@@ -14,15 +14,15 @@ from calbook.training.plan import Plan, Step, train
 from calbook.training.step import MaskPlan, NonFiniteLossError, learn, mixed_masks, objective
 
 if TYPE_CHECKING:
-    from calbook.training.keeper import Validate
     from calbook.training.launch import build_fabric
+    from calbook.training.learner import Validate
     from calbook.training.loop import Summary, fit, train_epoch
     from calbook.training.validation import validate_on
 
 # Full training stands on Lightning Fabric, which takes seconds to load: it waits until it is asked for.
 _LATER = {
     "Summary": "loop",
-    "Validate": "keeper",
+    "Validate": "learner",
     "build_fabric": "launch",
     "fit": "loop",
     "train_epoch": "loop",

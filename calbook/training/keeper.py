@@ -2,15 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from calbook import results
-from calbook.codecs.base import Codec
 from calbook.models import LoadReport
 from calbook.runs import RunFolder
 from calbook.training.config import TrainingConfig
@@ -18,8 +17,6 @@ from calbook.training.curves import draw_curves
 from calbook.training.folder import checkpoint, load_numbers, read_json, save_tensors, write_json
 from calbook.training.learner import Learner
 from calbook.training.record import Recorder, read_metrics
-
-Validate = Callable[[nn.Module, Codec], Mapping[str, float]]  # network in evaluation mode to figures, larger is better
 
 REDRAW = 60.0  # seconds between drawings of the curves while training goes on
 
@@ -60,10 +57,8 @@ class Keeper:
         save_tensors(checkpoint(self._run), tensors, numbers | {"metrics_bytes": self._recorder.flush()})
         save_tensors(self._run.weights("last"), self._learner.weights(), self._place())
 
-    def validate(self, validate: Validate) -> None:
-        """Score the network, and keep its weights if none were better."""
-        with self._learner.evaluated() as network:
-            figures = {name: float(value) for name, value in validate(network, self._learner.codec).items()}
+    def after_validation(self, figures: Mapping[str, float]) -> None:
+        """Note how the network scores, and keep its weights if none were better."""
         self._recorder.validation(self._learner, figures)
         by = self._config.best_by or next(iter(figures))
         if by not in figures:

@@ -8,21 +8,24 @@ a run to continue to the bit.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from calbook import gmm
+from calbook.codecs.base import Codec
 from calbook.method import Method
 from calbook.training.average import MovingAverage
 from calbook.training.config import TrainingConfig
 from calbook.training.step import ADVICE, NonFiniteLossError
 
 Tensors = dict[str, Tensor]
+Validate = Callable[[nn.Module, Codec], Mapping[str, float]]  # network in evaluation mode to figures, larger is better
 
 
 class Learner:
@@ -66,10 +69,21 @@ class Learner:
 
     @contextmanager
     def evaluated(self) -> Iterator[nn.Module]:
-        """The network to evaluate: in evaluation mode, with averaged weights where there are such."""
+        """The network to evaluate: in evaluation mode, with averaged weights where there are such.
+
+        Of several processes each has the first one's running statistics, as at the next step anyway.
+        """
         with nullcontext() if self.average is None else self.average.in_place_of(self.network), torch.no_grad():
+            if self._fabric.world_size > 1:
+                for buffer in self.network.buffers():
+                    dist.broadcast(buffer, 0)
             yield self.network.eval()
         self.network.train()
+
+    def score(self, validate: Validate) -> dict[str, float]:
+        """Figures of the network as it is, on every process."""
+        with self.evaluated() as network:
+            return {name: float(value) for name, value in validate(network, self.codec).items()}
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """All that must be saved: tensors by name, and plain numbers.

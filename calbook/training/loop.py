@@ -17,9 +17,9 @@ from calbook.method import Method
 from calbook.runs import RunFolder, skeleton_to_dict
 from calbook.training.config import TrainingConfig
 from calbook.training.folder import check_free, checkpoint, load_tensors, locked, prepare, remove_partials
-from calbook.training.keeper import Keeper, Validate, note_environment
+from calbook.training.keeper import Keeper, note_environment
 from calbook.training.launch import build_fabric
-from calbook.training.learner import Learner
+from calbook.training.learner import Learner, Validate
 from calbook.training.network import build_network
 from calbook.training.step import ADVICE, MaskPlan, NonFiniteLossError, learn
 
@@ -103,16 +103,17 @@ def fit(
 ) -> Summary:
     """Train a method from its first epoch to its last, into a run folder.
 
-    With several processes each calls ``fit``; the first writes and validates while the
-    others wait. Means of the loss, gradients and mixtures are those of the global
-    mini-batch. Batch normalisation uses each process's own crops, as the published
-    runs did on their GPUs (``sync_batch_norm`` for all GPUs' together); its running
-    statistics are the first process's.
+    With several processes each calls ``fit``; all validate, the first writes. Means of the
+    loss, gradients and mixtures are those of the global mini-batch. Batch normalisation
+    uses each process's own crops, as the published runs did on their GPUs
+    (``sync_batch_norm`` for all GPUs' together); its running statistics are the first
+    process's.
 
     Args:
         method: Network, codec and loss.
         loader: The crops, ``config.batch_size`` in a global mini-batch.
-        validate: Scores a network, such as its AP; None for no validation.
+        validate: Scores a network, such as its AP, on every process (``validate_on`` divides the
+            work among them); None for no validation.
         config: How to train.
         run: The folder to write to.
         fabric: Where to train, launched; None for one device.
@@ -169,9 +170,11 @@ def _run(
             train_epoch(learner, loader, config, fabric, keeper.after_step if keeper else None)
             if keeper:
                 keeper.save()
-                if validate is not None and _due(config, learner.epoch):
-                    keeper.validate(validate)
-            fabric.barrier()  # nobody learns on while the first process validates
+            if validate is not None and _due(config, learner.epoch):
+                figures = learner.score(validate)
+                if keeper:
+                    keeper.after_validation(figures)
+            fabric.barrier()  # nobody learns on while the first process writes
             learner.epoch, learner.batch = learner.epoch + 1, 0
         if keeper:
             keeper.finish()

@@ -7,13 +7,14 @@ from calbook.data.coco import CocoPeople
 from calbook.inference import predict_people
 from calbook.inference.evaluation import has_areas, score_pck, score_results
 from calbook.inference.result_files import to_results
-from calbook.training.keeper import Validate
+from calbook.training.learner import Validate
 
 
 def validate_on(people: CocoPeople, *, flip: bool = True, shift: bool = False, batch_size: int = 64) -> Validate:
     """What ``fit`` calls to score a network on a data set, in its annotated boxes.
 
-    The figures are those of ``calbook evaluate`` with the same options.
+    The figures are those of ``calbook evaluate`` with the same options. Several processes
+    share the pictures.
 
     Args:
         people: The validation set, with its pictures' folder.
@@ -28,7 +29,7 @@ def validate_on(people: CocoPeople, *, flip: bool = True, shift: bool = False, b
     category = people.pycocotools_dict()["categories"][0]["id"]
 
     def validate(network: nn.Module, codec: Codec) -> dict[str, float]:
-        found = predict_people(network, codec, people, flip=flip, shift=shift, batch_size=batch_size)
+        found = predict_people(network, codec, people, flip=flip, shift=shift, batch_size=batch_size, shared=True)
         if not has_areas(people):
             return score_pck(people, found.coords)
         return score_results(people, to_results(found, people.skeleton, category_id=category))

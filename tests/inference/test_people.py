@@ -79,13 +79,6 @@ def test_folding_changes_nothing(network, codec, people, expected):
     assert torch.equal(folded.coords, expected.coords)
 
 
-def test_shares_of_several_processes_add_up(network, codec, people, expected):
-    parts = [predict_people(network, codec, people, share=(rank, 3)) for rank in range(3)]
-    torch.testing.assert_close(sum(part.coords for part in parts), expected.coords, atol=1e-5, rtol=1e-6)
-    torch.testing.assert_close(sum(part.areas for part in parts), expected.areas)
-    assert all(0 < (part.areas > 0).sum() < len(people) for part in parts)
-
-
 def test_each_picture_is_decoded_once_and_few_are_held(network, codec):
     opened, held, most = [], 0, 0
 

@@ -10,10 +10,16 @@ from micro_training import METHOD, MicroLoader, processes, run, run_on
 from safetensors.torch import load_file
 from torch import Tensor
 
+from calbook.data import coco
+from calbook.data.coco import CocoPeople
 from calbook.data.defects import DataError
+from calbook.data.pictures import read_pixels
+from calbook.data.synthetic import write_coco
+from calbook.inference import Predictions, predict_people
+from calbook.inference import people as pictures_of_people
 from calbook.method import build_method
 from calbook.runs import RunFolder
-from calbook.training import MaskPlan, build_fabric, keeper, normalize, objective
+from calbook.training import MaskPlan, build_fabric, keeper, normalize, objective, validate_on
 from calbook.training.launch import processes as announced
 from calbook.training.step import mixed_masks
 
@@ -121,6 +127,41 @@ def test_a_run_on_two_processes_is_that_on_one(tmp_path: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         assert (ours[name] - value).abs().max() <= 1e-4  # after 20 steps of Adam, which divides by small numbers
+
+
+def _predict(folder: Path) -> tuple[CocoPeople, Predictions, dict[str, float]]:
+    """What a network with weights of its own finds on some pictures, and how it is scored."""
+    torch.manual_seed(0)
+    method = build_method("cal-tiny", (64, 48))
+    network, people = method.build_model(17).eval(), coco.read_split(folder, "val2017")
+    found = predict_people(network, method.build_codec(), people, shared=True)
+    return people, found, validate_on(people)(network, method.build_codec())
+
+
+def _share_of_prediction(rank: int, port: int, answers: dict[int, object], folder: Path) -> None:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        _announce(rank, port, patch)
+        build_fabric(accelerator="cpu").launch()
+        opened = []
+        patch.setattr(pictures_of_people, "read_pixels", lambda path: opened.append(path.name) or read_pixels(path))
+        _, found, figures = _predict(folder)
+        answers[rank] = (found.coords.numpy(), found.scores.numpy(), found.areas.numpy(), figures, opened)
+
+
+def test_two_processes_that_share_the_pictures_find_what_one_finds(tmp_path: Path) -> None:
+    write_coco(tmp_path, "val2017", 5, (96, 72), seed=4)
+    people, alone, scored = _predict(tmp_path)
+    answers = two(_share_of_prediction, tmp_path)
+    for coords, scores, areas, figures, _ in answers.values():
+        assert (torch.from_numpy(coords) - alone.coords).abs().max() <= CLOSE * 100  # pixels of the picture
+        assert (torch.from_numpy(scores) - alone.scores).abs().max() <= CLOSE
+        assert torch.equal(torch.from_numpy(areas), alone.areas)
+        assert figures == pytest.approx(scored, abs=1e-6)
+    opened = [set(answer[-1]) for answer in answers.values()]
+    assert all(opened)
+    assert not opened[0] & opened[1]  # neither did the other's work
+    assert len(opened[0] | opened[1]) == len(set(people.image_ids.tolist()))
 
 
 def test_a_folder_that_cannot_be_used_stops_both_processes(tmp_path: Path) -> None:
