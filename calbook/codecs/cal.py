@@ -17,6 +17,7 @@ from calbook.poses import Targets
 HeatmapSupport = Literal["disk", "plane"]
 Coarse = Literal["gaussian", "binary"]
 MaskKind = Literal["binary", "gaussian"]
+MaskCenter = Literal["joint", "pixel"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class CalCodec(OffsetCodec):
         mask: ``"binary"`` disk (equation 14) or ``"gaussian"`` on the disk.
         mask_sigma: Standard deviation of the Gaussian mask in heatmap pixels; None
             for that of the heatmap.
+        mask_center: Where the mixed-Gaussian masks of stage two lie: about the ``"joint"``
+            (the paper) or about its ``"pixel"`` (the published code).
 
     >>> import torch
     >>> from calbook.poses import PoseMaps
@@ -52,6 +55,7 @@ class CalCodec(OffsetCodec):
     coarse: Coarse = "gaussian"
     mask: MaskKind = "binary"
     mask_sigma: float | None = None
+    mask_center: MaskCenter = "joint"
 
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Gaussian-weighted disks, offsets and disks of joints ``(B, K, 2)``; see ``Codec.encode``."""

@@ -19,7 +19,7 @@ QUESTIONS = {
     "q4": "How much of CAL's gain is its second branch?",
     "q5": "Are displacements Gaussian, when in training, and what do two components catch?",
     "q6": "Which pixels learn: L1, smooth L1 and L2 under each mask?",
-    "q7": "Disk times Gaussian or plain Gaussian? Offsets scaled or not?",
+    "q7": "Disk times Gaussian or plain Gaussian? Offsets scaled or not? Masks about the joint or its pixel?",
     "q8": "How early may stage two begin?",
     "q9": "What does a binary target's plateau cost, and does the loss or the shape make the difference?",
 }
@@ -57,6 +57,7 @@ def _variants() -> Iterator[tuple[Size, str, dict[str, Options]]]:
     disk = {"epochs": 250, "mask_epochs": 0}
     yield low, "disk-l2", {"training": disk, "loss": {"offset": "l2"}}
     yield low, "disk-smooth-l1", {"training": disk, "loss": {"offset": "smooth_l1"}}
+    yield low, "pixel-masks", {"codec": {"mask_center": "pixel"}}
     yield low, "plane", {"codec": {"heatmap_support": "plane"}}
     yield HIGH, "components2-plane", {"codec": {"heatmap_support": "plane"}, "training": {"components": 2}}
     yield low, "code-scale", {"loss": {"offset_scale": 1.5, "offset_weight": 0.7}}
@@ -127,6 +128,7 @@ _LINES: dict[str, list[_Line]] = {
         _Line("on the plane (code), 128x96", "cal-w32-128x96-plane"),
         _Line("on the disk (paper), 256x192", "cal-w32-256x192-components2"),
         _Line("on the plane (code), 256x192", "cal-w32-256x192-components2-plane"),
+        _Line("masks about the joint's pixel (code)", "cal-w32-128x96-pixel-masks"),
         _Line("offsets as they are, lambda 1", "cal-w32-128x96-paper-scale"),
         _Line("offsets over 1.5, lambda 0.7 (code)", "cal-w32-128x96-code-scale"),
     ],

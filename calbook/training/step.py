@@ -86,7 +86,8 @@ def mixed_masks(
     moves, counts = gmm.displacements(maps.heatmaps, points, targets.weights, floor=floor)
     count = gmm.default_components(codec.heatmap_size) if components is None else components
     mixture = gmm.fit(moves, n_components=count, weights=counts, start=start, group=group)
-    masks = gmm.mixed_gaussian_masks(mixture, points, codec.heatmap_size, visible=targets.weights)
+    center = getattr(codec, "mask_center", "joint")
+    masks = gmm.mixed_gaussian_masks(mixture, points, codec.heatmap_size, visible=targets.weights, center=center)
     return masks, mixture
 
 

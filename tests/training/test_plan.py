@@ -107,6 +107,19 @@ def test_masks_of_a_batch_are_those_of_its_own_displacements() -> None:
     assert (masks[0, :2].amax((-1, -2)) == 1).all()
 
 
+def test_masks_lie_where_the_codec_says() -> None:
+    """About the joint they differ with its place in the pixel; about the pixel they do not."""
+    joints = torch.tensor([[[20.0, 30.0], [21.3, 31.1]]])  # both in the same pixel of the map
+    visible, found = torch.full((1, 2), 2), {}
+    for center in ("joint", "pixel"):
+        codec = build_codec("cal", INPUT, HEATMAP, mask_center=center)
+        targets, maps = codec.encode(joints, visible), torch.zeros(1, 2, *HEATMAP)
+        maps[0, 0, 3, 4] = maps[0, 1, 9, 6] = 1.0  # coarse predictions far apart: wide masks
+        found[center], _ = mixed_masks(PoseMaps(maps), targets, joints, codec, None)
+    assert (found["joint"][0, 0] - found["joint"][0, 1]).abs().max() > 0.01
+    assert torch.equal(found["pixel"][0, 0], found["pixel"][0, 1])
+
+
 def test_the_fallback_mixture_does_not_stop_training(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     images, joints, visible = batch
     history = run("cal", (images, joints, torch.zeros_like(visible)), Plan(steps=2, stage_two=0))
