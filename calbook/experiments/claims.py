@@ -1,4 +1,4 @@
-"""What the papers claim, each claim as a contrast between rows, and by what rule it counts as seen.
+"""What the papers claim, and what the book asks besides, as contrasts between rows; by what rule one counts as seen.
 
 The rule was fixed before any row was run. Networks of the same seed saw the same people in
 the same order, so differences are taken seed by seed; a claim is *seen* where the 95 %
@@ -203,6 +203,81 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
+def _rows(table: str, label: str, plus: tuple[str, str], minus: tuple[str, str]) -> Contrast:
+    """A contrast between two rows by network and evaluation."""
+    return Contrast(label, table, (Row(*plus),), (Row(*minus),))
+
+
+def _of_sizes(table: str, *lines: tuple[str, tuple[str, str], tuple[str, str]]) -> tuple[Contrast, ...]:
+    """The same contrasts at both input sizes; ``{}`` in a network's name is the size."""
+    return tuple(
+        _rows(table, f"{size}: {label}", (plus[0].format(size), plus[1]), (minus[0].format(size), minus[1]))
+        for size in ("64x48", "128x96")
+        for label, plus, minus in lines
+    )
+
+
+def _of_cal(table: str, *lines: tuple[str, str, str]) -> tuple[Contrast, ...]:
+    """Contrasts between variants of CAL at the ablations' size: label, the one, the other; "" is CAL as published."""
+    networks = [(label, *(f"{_LOW}-{name}".rstrip("-") for name in pair)) for label, *pair in lines]
+    return tuple(_better(table, plus, minus, label) for label, plus, minus in networks)
+
+
+# What the questions' rows are asked. Nobody has printed figures for them: a contrast says what would be a gain.
+ANSWERS: dict[str, tuple[Contrast, ...]] = {
+    "q2": _of_sizes(
+        "q2",
+        ("what the quarter shift gains over the peak", ("hrnet-w32-{}", "val2017"), ("hrnet-w32-{}", "argmax")),
+        ("what moving the mirrored maps gains", ("hrnet-w32-{}", "val2017"), ("hrnet-w32-{}", "unshifted")),
+        ("what the flip test gains", ("hrnet-w32-{}", "val2017"), ("hrnet-w32-{}", "no-flip")),
+        ("what unbiased pixels and DARK gain", ("dark-w32-{}", "val2017"), ("hrnet-w32-{}", "val2017")),
+        ("what a perfect network would gain", ("perfect-{}", "quarter-shift"), ("hrnet-w32-{}", "val2017")),
+    ),
+    "q3": _of_sizes(
+        "q3", ("what leaving out the smoothing gains", ("udp-w32-{}", "unsmoothed"), ("udp-w32-{}", "val2017"))
+    ),
+    "q4": _of_sizes(
+        "q4",
+        ("what a second branch gains CAL", ("cal-w32-{}", "val2017"), ("cal-w32-{}-one-trunk", "val2017")),
+        ("what it gains UDP", ("udp-w32-{}-two-branches", "unsmoothed"), ("udp-w32-{}", "unsmoothed")),
+        ("CAL over UDP, both one trunk", ("cal-w32-{}-one-trunk", "val2017"), ("udp-w32-{}", "unsmoothed")),
+        ("CAL over UDP, both two", ("cal-w32-{}", "val2017"), ("udp-w32-{}-two-branches", "unsmoothed")),
+    ),
+    "q5": _of_cal("q5", ("one component over two", "", "components2"), ("one over three", "", "components3")),
+    "q6": _of_cal(
+        "q6",
+        ("disk: L1 over smooth L1", "disk", "disk-smooth-l1"),
+        ("disk: L1 over L2", "disk", "disk-l2"),
+        ("mixed Gaussian: L1 over smooth L1", "", "smooth-l1"),
+        ("mixed Gaussian: L1 over L2", "", "l2"),
+    ),
+    "q7": _of_cal(
+        "q7",
+        ("Gaussian on the disk over the plane", "", "plane"),
+        ("masks about the joint over its pixel", "", "pixel-masks"),
+        ("offsets as they are over the code's scale", "paper-scale", "code-scale"),
+    ),
+    "q8": _of_cal(
+        "q8",
+        ("after 210 of 250 epochs over never", "", "disk"),
+        ("after 210 over after 125", "", "masks-from-125"),
+        ("after 210 over after 62", "", "masks-from-62"),
+        ("after 210 over at once", "", "one-stage"),
+    ),
+    "q9": _of_sizes(
+        "q9",
+        ("Gaussian over binary, both L2", ("cal-w32-{}", "val2017"), ("cal-w32-{}-binary", "val2017")),
+        ("Gaussian over binary, both BCE", ("cal-w32-{}-bce", "val2017"), ("cal-w32-{}-binary-bce", "val2017")),
+        ("L2 over BCE, Gaussian", ("cal-w32-{}", "val2017"), ("cal-w32-{}-bce", "val2017")),
+        (
+            "the peak alone: Gaussian, L2 over binary, BCE",
+            ("cal-w32-{}", "coarse"),
+            ("cal-w32-{}-binary-bce", "coarse"),
+        ),
+    ),
+}
+
+
 def findings(contrasts: tuple[Contrast, ...], preset: PresetName, rows: Path = ROWS) -> list[Finding]:
     """What the results files say of some contrasts.
 
@@ -215,17 +290,33 @@ def findings(contrasts: tuple[Contrast, ...], preset: PresetName, rows: Path = R
 
 
 def _finding(contrast: Contrast, lines: list[Line]) -> Finding:
-    plus = [_line(row, contrast, lines) for row in contrast.plus]
-    minus = [_line(row, contrast, lines) for row in contrast.minus]
-    ours = [_by_seed(line) for line in plus + minus]
-    seeds = sorted(set.intersection(*(set(found) for found in ours)))
-    signs = [1] * len(plus) + [-1] * len(minus)
-    values = tuple(sum(sign * found[seed] for sign, found in zip(signs, ours, strict=True)) for seed in seeds)
-    printed = [line.theirs("AP") for line in plus + minus]
+    chosen = [_line(row, contrast, lines) for row in contrast.plus + contrast.minus]
+    signs = [1] * len(contrast.plus) + [-1] * len(contrast.minus)
+    values = _differences(chosen, signs)
+    printed = [line.theirs("AP") for line in chosen]
     known = [value for value in printed if value is not None]
     paper = sum(s * v for s, v in zip(signs, known, strict=True)) if len(known) == len(printed) else None
     interval = mean_interval(values)
     return Finding(contrast, paper, values, interval, _verdict(values, interval))
+
+
+def _differences(lines: list[Line], signs: list[int]) -> tuple[float, ...]:
+    """Sums of the rows' AP with signs, one for each seed that all trained rows have."""
+    scores = [_by_seed(line) for line in lines]
+    if not all(scores):
+        return ()
+    seeds = set.intersection(*(set(found) for found, line in zip(scores, lines, strict=True) if _is_trained(line)))
+    return tuple(
+        sum(
+            sign * (found[seed] if _is_trained(line) else next(iter(found.values())))
+            for sign, found, line in zip(signs, scores, lines, strict=True)
+        )
+        for seed in sorted(seeds)
+    )
+
+
+def _is_trained(line: Line) -> bool:
+    return line.run is not None and line.run.experiment.is_trained
 
 
 def _line(row: Row, contrast: Contrast, lines: list[Line]) -> Line:

@@ -122,6 +122,7 @@ PRESETS: dict[str, Preset] = {
             resnet_sizes=_RESNETS,
             epochs=0.2,
             batch_size=32,
+            learning_rates={"hrnet": 2e-3, "udp": 2e-3, "dark": 2e-3, "cal": 1e-3},
             train_pictures=4000,
             val_pictures=800,
             tune_pictures=400,

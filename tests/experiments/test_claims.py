@@ -11,7 +11,7 @@ LOW = "cal-w32-128x96"
 MASK = CLAIMS["mask"]
 
 
-def write_rows(folder, table, scores):
+def write_rows(folder, table, scores, *also):
     """Results files of some networks: ``{name at the preset: AP of seeds 0, 1, ...}``."""
     for job in jobs_of(table, "smoke", range(4)):
         values = scores.get(job.experiment.name, [])
@@ -20,7 +20,7 @@ def write_rows(folder, table, scores):
                 job.file(folder),
                 experiment="table row",
                 settings=settings_of(job),
-                figures={"evaluations": {"val2017": {"AP": values[job.seed]}}},
+                figures={"evaluations": {name: {"AP": values[job.seed]} for name in ("val2017", *also)}},
                 seconds=1.0,
                 command=job.command,
             )
@@ -32,6 +32,22 @@ def test_every_claim_names_rows_that_its_table_has_and_the_paper_prints(claim: C
         assert item.paper is not None
         assert item.verdict == "not run"
         assert item.ours == ()
+
+
+@pytest.mark.parametrize("question", claims.ANSWERS)
+def test_every_question_that_is_trained_for_has_contrasts_of_its_own_rows(question, tmp_path):
+    networks = {row.experiment.name for row in experiments.table(question).rows}
+    for item in claims.ANSWERS[question]:
+        assert item.table == question
+        assert {row.network for row in item.plus + item.minus} <= networks
+    assert all(item.verdict == "not run" for item in findings(claims.ANSWERS[question], "laptop", tmp_path))
+
+
+def test_a_network_that_is_not_trained_counts_the_same_for_every_seed(tmp_path):
+    question = Contrast("", "q2", (Row("perfect-64x48", "quarter-shift"),), (Row("hrnet-w32-64x48"),))
+    write_rows(tmp_path, "q2", {"perfect-64x48": [0.8], "hrnet-tiny-64x48": [0.3, 0.2, 0.4]}, "quarter-shift")
+    (item,) = findings((question,), "smoke", tmp_path)
+    assert item.ours == pytest.approx((50.0, 60.0, 40.0))
 
 
 def test_the_papers_own_figures_bear_its_claims_out(tmp_path):
