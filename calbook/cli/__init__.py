@@ -15,7 +15,8 @@ from calbook.cli.common import Parser, say
 from calbook.data.defects import DataError
 from calbook.results import ResultsError
 
-COMMANDS = ("info", "data", "train", "evaluate", "predict", "export", "reproduce")  # modules, in the order of the help
+# Modules, in the order of the help.
+COMMANDS = ("info", "data", "train", "evaluate", "predict", "export", "reproduce", "bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
