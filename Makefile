@@ -47,8 +47,8 @@ lab: setup ## open the chapters in JupyterLab
 reproduce: setup ## run again, on real data, the measurements in experiments/results
 	@$(BIN)/python experiments/reproduce.py $(if $(DATA),--data "$(DATA)")
 
-bench: setup ## time the package against references, as ratios
-	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+bench: setup ## time the package against references, as ratios (calbook bench lists them)
+	@$(BIN)/calbook bench all
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra book --extra export --extra video --extra dev --universal --python-version 3.11 \

@@ -2,13 +2,14 @@
 
     python benchmarks/bench_codecs.py [--device cuda] [--rounds 9]
 
-Writes benchmarks/results/codecs-<device>.json.
+Writes results/codecs-<device>.json.
 """
 
-import argparse
+import sys
 import time
-from pathlib import Path
+from typing import Any
 
+import common
 import reference_loops as loops
 import timing
 import torch
@@ -52,11 +53,23 @@ def measure(label: str, rounds: int, device: str) -> dict[str, dict[str, float]]
     return {name: timing.compare(*pair, rounds, device) for name, pair in pairs.items()}
 
 
+def table(record: dict[str, Any]) -> str:
+    """The section of the README."""
+    lines = [
+        "| input | | loop (ms) | package (ms) | best times | within a round |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for size, rows in record["figures"].items():
+        for name, row in rows.items():
+            numbers = f"{row['loop_ms']:.2f} | {row['package_ms']:.2f} | {row['ratio']:.1f}"
+            ratio = common.times(row["median_ratio"], row.get("quartiles"))
+            lines.append(f"| {size} | {name} | {numbers} | {ratio} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=9)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     begin = time.perf_counter()
     figures = {label: measure(label, args.rounds, args.device) for label in SIZES}
@@ -66,24 +79,26 @@ def main() -> None:
         "noise": NOISE,
         "rounds": args.rounds,
         "threads": 1,
-        "clock": "processor time, best of all rounds" if args.device == "cpu" else "wall time, synchronised",
+        "clock": timing.clock(args.device),
         "smoother_of_the_loop": loops.SMOOTHER,
         "allocator": "glibc, freed memory kept",
         "encode_cal": "loop: heatmap, offsets, disk, Gaussian mask, as published; package: heatmap, offsets, disk",
     }
+    file = args.out / f"codecs-{args.device}.json"
     results.write(
-        args.out / f"codecs-{args.device}.json",
+        file,
         experiment="codec_speed",
         settings=settings,
         figures=figures,
         seconds=time.perf_counter() - begin,
-        command=f"python benchmarks/bench_codecs.py --device {args.device} --rounds {args.rounds}",
+        command=" ".join(["python benchmarks/bench_codecs.py", *sys.argv[1:]]),
         device=None if args.device != "cpu" else "cpu",
     )
     for label, rows in figures.items():
         for name, row in rows.items():
             times = f"loop {row['loop_ms']:8.2f} ms  package {row['package_ms']:7.3f} ms"
             print(f"{label:8} {name:15} {times}  x{row['ratio']:.1f}")
+    common.written(file)
 
 
 if __name__ == "__main__":

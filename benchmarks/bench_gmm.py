@@ -4,15 +4,15 @@
 
 From predicted maps to masks: displacements, fit, drawing. With --step, also one
 training step of CAL-W32 at 128x96 and batch 64 on the same device and thread, and the
-masks' share of it. Writes benchmarks/results/masks-<device>.json.
+masks' share of it. Writes results/masks-<device>.json.
 """
 
-import argparse
+import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import common
 import reference_loops as loops
 import timing
 import torch
@@ -75,16 +75,31 @@ def training_step(device: str) -> float:
         optimizer.step()
 
     repeats = 1 if device == "cpu" else 5
-    timing._once(step, device)
-    return min(timing._once(step, device) for _ in range(repeats))
+    timing.once(step, device)
+    return min(timing.once(step, device) for _ in range(repeats))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The section of the README."""
+    lines = [
+        "| mixture | loop (ms) | package (ms) | best times | within a round |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in record["figures"].items():
+        if "ratio" in row:
+            numbers = f"{row['loop_ms']:.2f} | {row['package_ms']:.2f} | {row['ratio']:.1f}"
+            lines.append(f"| {name} | {numbers} | {common.times(row['median_ratio'], row.get('quartiles'))} |")
+    step = record["figures"].get("training_step")
+    if step:
+        share = f"{100 * step['share_of_masks']:.3f} % of a training step of CAL-W32 ({step['step_ms'] / 1e3:.1f} s)"
+        lines += ["", f"Masks of one component take {share} with the same mini-batch."]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=9)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--step", action="store_true", help="also time a training step of CAL-W32 (a minute on a CPU)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     begin = time.perf_counter()
     figures = measure(args.rounds, args.device)
@@ -100,20 +115,22 @@ def main() -> None:
         "error_of_predictions": SPREAD,
         "rounds": args.rounds,
         "threads": 1,
-        "clock": "processor time, best of all rounds" if args.device == "cpu" else "wall time, synchronised",
+        "clock": timing.clock(args.device),
         "allocator": "glibc, freed memory kept",
     }
+    file = args.out / f"masks-{args.device}.json"
     results.write(
-        args.out / f"masks-{args.device}.json",
+        file,
         experiment="mask_speed",
         settings=settings,
         figures=figures,
         seconds=time.perf_counter() - begin,
-        command=f"python benchmarks/bench_gmm.py --device {args.device} --rounds {args.rounds}" + " --step" * args.step,
+        command=" ".join(["python benchmarks/bench_gmm.py", *sys.argv[1:]]),
         device=None if args.device != "cpu" else "cpu",
     )
     for name, row in figures.items():
         print(name, row)
+    common.written(file)
 
 
 if __name__ == "__main__":

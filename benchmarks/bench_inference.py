@@ -8,7 +8,7 @@ map back. Both do the flip test, both sample without smoothing. The two take tur
 Memory is the largest resident set of a child process that predicts 1,000 people, and of
 one that predicts 10,000, with the same small network.
 
-Writes benchmarks/results/inference-cpu.json.
+Writes results/inference-cpu.json.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import common
 import torch
 
 from calbook import geometry, results
@@ -35,7 +36,6 @@ from calbook.inference import Cutter, annotated_boxes, average_maps, mirrored_ma
 from calbook.models import build_model
 from calbook.models.folding import fast_inference
 
-HERE = Path(__file__).resolve().parent
 PICTURES, PICTURE_SIZE = 48, (480, 640)
 CROWDS = (1_000, 10_000)
 
@@ -150,14 +150,31 @@ def measure_memory(folder: Path, repeats: int) -> dict[str, Any]:
     return figures | {"growth": round(large / small, 4)}
 
 
+def table(record: dict[str, Any]) -> str:
+    """The section of the README."""
+    settings, speed, memory = record["settings"], record["figures"]["speed"], record["figures"]["memory"]
+    size = "x".join(map(str, settings["size"]))
+    lines = [
+        f"`{settings['model']}` at {size}, flip test, {settings['people']} people, {settings['threads']} thread(s), "
+        f"{settings['rounds']} rounds; in brackets the lowest and the highest ratio.",
+        "",
+        "| clock | plain loop (people/s) | `predict_people` (people/s) | times as fast |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for clock in ("wall", "processor"):
+        loop, package = (speed[f"{clock}_{way}_people_per_second"] for way in ("loop", "package"))
+        ratio = common.times(speed[f"{clock}_ratio"], speed[f"{clock}_ratio_range"])
+        lines.append(f"| {clock} | {loop:.1f} | {package:.1f} | {ratio} |")
+    peaks = " and ".join(f"{memory[f'peak_mb_{crowd}_people']:.0f} MB with {crowd:,}" for crowd in CROWDS)
+    return "\n".join([*lines, "", f"Peak memory of a process: {peaks} people."])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=3)
     parser.add_argument("--model", default="hrnet-w32")
     parser.add_argument("--size", type=int, nargs=2, default=[128, 96], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--people", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dry-run", action="store_true", help="print, write nothing")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -171,11 +188,10 @@ def main() -> None:
         write_coco(folder, "val2017", PICTURES, PICTURE_SIZE, seed=0)
         figures = {"speed": measure_speed(options, folder), "memory": measure_memory(folder, options.rounds)}
     print(json.dumps(figures, indent=1))
-    if options.dry_run:
-        return
     settings = {name: getattr(options, name) for name in ("model", "size", "people", "rounds", "threads")}
+    file = options.out / "inference-cpu.json"
     results.write(
-        HERE / "results" / "inference-cpu.json",
+        file,
         experiment="inference_speed",
         settings=settings | {"pictures": PICTURES, "picture_size": list(PICTURE_SIZE), "flip_test": True},
         figures=figures,
@@ -183,6 +199,7 @@ def main() -> None:
         command=" ".join(["python benchmarks/bench_inference.py", *sys.argv[1:]]),
         device="cpu",
     )
+    common.written(file)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ The folder holds real pictures: ``lspet`` and ``coco_mini``, or any COCO-layout 
 the whole picture, warp each person), ``DecodedCanvases``, ``CropCache``, and what is left to the
 core where a GPU samples: reading the cache. Then training steps of a network with
 batches from the cache, made ahead by a thread, on all cores. Writes
-benchmarks/results/loader-<device>.json and its section of README.md.
+results/loader-<device>.json.
 """
 
-import argparse
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import common
 import timing
 import torch
 from reference_loader import WARP, PlainReader
@@ -59,7 +61,7 @@ def throughput(people: CocoPeople, size: Size, cache: CropCache, rounds: int) ->
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            taken = [timing._once(way, "cpu") for _ in range(8 if name in ("cache", "read") else 2)]
+            taken = [timing.once(way, "cpu") for _ in range(8 if name in ("cache", "read") else 2)]
             if turn:  # the first warms up
                 times[name].append(statistics.median(taken))
     figures: dict[str, Any] = {}
@@ -70,6 +72,7 @@ def throughput(people: CocoPeople, size: Size, cache: CropCache, rounds: int) ->
             "median_crops_per_second": round(1e3 * BATCH / statistics.median(taken)),
             "times_as_fast": round(min(times["plain"]) / min(taken), 2),
             "median_times_as_fast": round(statistics.median(ratios), 2),
+            "quartiles": timing.spread(ratios),
         }
     return figures
 
@@ -130,8 +133,9 @@ def training_share(
     }
 
 
-def table(figures: dict[str, Any], training: dict[str, Any]) -> str:
+def table(record: dict[str, Any]) -> str:
     """The section of the README."""
+    figures, training = record["figures"]["throughput"], record["figures"]["training"]
     name = {
         "plain": "published way",
         "decoded": "`DecodedCanvases`",
@@ -158,32 +162,19 @@ def table(figures: dict[str, Any], training: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def fill(section: str, text: str) -> None:
-    """Replace a marked section of README.md, if it has it."""
-    path = Path(__file__).parent / "README.md"
-    page = path.read_text()
-    begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
-    if begin in page and end in page:
-        head, rest = page.split(begin)
-        results.write_atomically(path, f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}".encode())
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=9)
     parser.add_argument("--data", type=Path, default=results.REPOSITORY.parent / "shared" / "data")
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders in --data; the first one is trained on")
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=60, help="training steps")
     parser.add_argument("--model", default="cal-hrnet-tiny")
     parser.add_argument("--size", default="64x48", help="of the trained crops, height x width")
     parser.add_argument("--batch", type=int, default=32, help="of the training step")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=results.cores(), help="of the training step")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     if not args.data.is_dir():
-        print(f"{args.data}: no such folder, nothing measured; name one with --data")
-        return
+        raise SystemExit(f"{args.data}: no such folder, nothing measured; name one with --data")
     begin = time.perf_counter()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -201,8 +192,9 @@ def main() -> None:
         share = training_share(people, cache, args.model, (height, width), args.batch, args.steps, args.device)
     training = {"model": args.model, "size": args.size, "batch": args.batch, "threads": args.threads, **share}
     print(training)
+    file = args.out / f"loader-{args.device}.json"
     results.write(
-        args.out / f"loader-{args.device}.json",
+        file,
         experiment="loader_speed",
         settings={
             "sets": args.sets,
@@ -216,11 +208,10 @@ def main() -> None:
         },
         figures={"throughput": figures, "training": training},
         seconds=time.perf_counter() - begin,
-        command=f"python benchmarks/bench_loader.py --device {args.device} --rounds {args.rounds} --steps {args.steps}",
+        command=shlex.join(["python", "benchmarks/bench_loader.py", *sys.argv[1:]]),
         device=None if args.device != "cpu" else "cpu",
     )
-    if args.device == "cpu":
-        fill("loader", table(figures, training))
+    common.written(file)
 
 
 if __name__ == "__main__":

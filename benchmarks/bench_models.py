@@ -7,22 +7,23 @@ what `build_model` and `fast_inference` give without further options, and the
 same in bfloat16 (autocast for training). Each variant is a process of its own,
 and the processes take turns, so that a busy machine slows all of them alike.
 Wall time and the process's CPU time are both recorded; ratios are of medians
-within one run. Writes `results/bench_models.json` and the section "Speed" of
-the README beside this file.
+within one run. Writes results/bench_models.json.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
+import common
+
+from calbook import results
+
 TARGETS = {  # of the project: how many times as fast as the published way
     "train float32": 1.35,
     "train bfloat16": 1.8,
@@ -131,13 +132,13 @@ def summarize(times: dict[str, list[list[float]]], batch: int) -> dict[str, dict
     return figures
 
 
-def table(figures: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
-    """The README's section."""
-    size = "x".join(map(str, options.size))
+def table(record: dict[str, Any]) -> str:
+    """The section of the README."""
+    settings, figures = record["settings"], record["figures"]
+    size = "x".join(map(str, settings["size"]))
     rows = [
-        f"`{options.model}`, {size}, batch {options.batch}, {options.threads} thread(s), medians of {options.rounds} "
-        f"interleaved rounds; quartiles of the paired ratios in brackets. Written by `bench_models.py` on "
-        f"{platform.machine()}; machine and versions are in `results/bench_models.json`.",
+        f"`{settings['model']}`, {size}, batch {settings['batch']}, {settings['threads']} thread(s), medians of "
+        f"{settings['rounds']} interleaved rounds; quartiles of the paired ratios in brackets.",
         "",
         "| | pictures/s | times as fast (wall) | times as fast (CPU time) | goal |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -154,14 +155,12 @@ def table(figures: dict[str, dict[str, float]], options: argparse.Namespace) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--model", default="hrnet-w32")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, nargs=2, default=[128, 96], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
-    parser.add_argument("--dry-run", action="store_true", help="print, write nothing")
     options = parser.parse_args()
     if options.worker:
         work(options.worker, options.model, options.batch, tuple(options.size))
@@ -169,23 +168,17 @@ def main() -> None:
 
     start = time.perf_counter()
     figures = summarize(measure(options), options.batch)
-    text = table(figures, options)
-    print(text)
-    if options.dry_run:
-        return
-    from count_models import write_section
-
-    from calbook import results
-
+    file = options.out / "bench_models.json"
     results.write(
-        HERE / "results" / "bench_models.json",
+        file,
         experiment="bench_models",
         settings={key: getattr(options, key) for key in ("model", "batch", "size", "threads", "rounds")},
         figures=figures,
         seconds=time.perf_counter() - start,
         command=" ".join(["python benchmarks/bench_models.py", *sys.argv[1:]]),
     )
-    write_section("speed", text)
+    print(table(results.read(file)))
+    common.written(file)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ Each variant is a network of its own that learns from the same mini-batch, held 
 memory; in a round each takes some steps in its turn, so that a busy machine slows all
 alike. Times are processor time on one core, or on a GPU wall time until it is done. "plain
 loop" is the same step without Lightning Fabric. "checkpoint" is what one costs, on
-a disk, in steps. Writes `results/bench_training-<device>.json`.
+a disk, in steps. Writes results/bench_training-<device>.json.
 """
 
-import argparse
 import shlex
 import statistics
 import sys
@@ -19,7 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import common
 import timing
 import torch
 
@@ -34,7 +35,6 @@ from calbook.training.keeper import Keeper
 from calbook.training.learner import Learner
 from calbook.training.network import build_network
 
-HERE = Path(__file__).resolve().parent
 BASE = TrainingConfig(epochs=1, mask_epochs=0, milestones=())
 MASKS = {"epochs": 0, "mask_epochs": 1}
 VARIANTS: dict[str, dict[str, object]] = {
@@ -94,7 +94,7 @@ def make_plain(method: Method, loader: OneBatch, device: str) -> Callable[[], No
 def checkpoint_seconds(learner: Learner, config: TrainingConfig, rounds: int) -> float:
     """Wall time of a checkpoint, on the disk when it ends."""
     times = []
-    with tempfile.TemporaryDirectory(dir=HERE) as folder:
+    with tempfile.TemporaryDirectory(dir=common.HERE) as folder:
         keeper = Keeper(RunFolder(Path(folder)), config, learner, 1, 0, progress=False)
         for _ in range(rounds):
             begin = time.perf_counter()
@@ -104,16 +104,31 @@ def checkpoint_seconds(learner: Learner, config: TrainingConfig, rounds: int) ->
     return statistics.median(times)
 
 
+def table(record: dict[str, Any]) -> str:
+    """The section of the README."""
+    settings, checkpoint = record["settings"], record["figures"]["checkpoint"]
+    lines = [
+        f"`{settings['method']}` at {settings['size'][0]}x{settings['size'][1]}, {settings['batch']} crops, "
+        f"{settings['rounds']} rounds; a checkpoint takes as long as {checkpoint['steps']:.1f} steps.",
+        "",
+        "| variant | ms per step | crops/s | times as fast as `fit` |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in record["figures"].items():
+        if "step_ms" in row:
+            ratio = common.times(row["times_as_fast"], row["quartiles"])
+            lines.append(f"| {name} | {row['step_ms']:.1f} | {row['crops_per_second']:.0f} | {ratio} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, rounds=7)
     parser.add_argument("--method", default="cal-tiny", help="default: %(default)s")
     parser.add_argument("--size", type=size, default=(64, 48), help="default: 64x48")
     parser.add_argument("--batch", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=4, help="of each variant in a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--without", action="append", default=[], choices=("compile",), help="leave these variants out")
-    parser.add_argument("--dry-run", action="store_true", help="print, write nothing")
     options = parser.parse_args()
     timing.settle()
     start = time.perf_counter()
@@ -136,7 +151,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in run}
     for round_ in range(options.rounds + 1):  # the first warms up, and compiles
         for name, steps in run.items():
-            milliseconds = timing._once(steps, options.device) / options.steps
+            milliseconds = timing.once(steps, options.device) / options.steps
             if round_:
                 times[name].append(milliseconds)
         print(f"round {round_} of {options.rounds}", file=sys.stderr)
@@ -164,15 +179,16 @@ def main() -> None:
                 f"{name:36}{f['step_ms']:9.2f}{f['crops_per_second']:9.1f}  {f['times_as_fast']:.3f} {f['quartiles']}"
             )
     print(f"a checkpoint costs {figures['checkpoint']['ms']} ms, {figures['checkpoint']['steps']} steps")
-    if not options.dry_run:
-        results.write(
-            HERE / "results" / f"bench_training-{options.device}.json",
-            experiment="bench_training",
-            settings={key: getattr(options, key) for key in ("method", "size", "batch", "steps", "rounds", "device")},
-            figures=figures,
-            seconds=time.perf_counter() - start,
-            command=shlex.join(["python", "benchmarks/bench_training.py", *sys.argv[1:]]),
-        )
+    file = options.out / f"bench_training-{options.device}.json"
+    results.write(
+        file,
+        experiment="bench_training",
+        settings={key: getattr(options, key) for key in ("method", "size", "batch", "steps", "rounds", "device")},
+        figures=figures,
+        seconds=time.perf_counter() - start,
+        command=shlex.join(["python", "benchmarks/bench_training.py", *sys.argv[1:]]),
+    )
+    common.written(file)
 
 
 if __name__ == "__main__":

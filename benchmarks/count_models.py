@@ -8,15 +8,14 @@ Counts on empty tensors (no weights are made), so it takes seconds. Writes
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+import common
 import torch
 
 from calbook import results
 from calbook.models import Cost, build_model, count
 
-HERE = Path(__file__).resolve().parent
 SIZES = [(64, 48), (128, 96), (256, 192), (384, 288)]
 RESNETS = ("r50", "r101", "r152")
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
@@ -125,17 +124,6 @@ def table(rows: list[tuple[str, tuple[int, int], Cost]]) -> str:
     return "\n".join(lines)
 
 
-def write_section(name: str, text: str) -> None:
-    """Put a measured section between its markers in the README, where the markers are."""
-    readme = HERE / "README.md"
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    content = readme.read_text(encoding="utf-8")
-    if content.count(begin) != 1 or content.count(end) != 1:
-        raise SystemExit(f"{readme}: expected one {begin!r} and one {end!r}")
-    head, rest = content.split(begin)
-    readme.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
-
-
 def main() -> None:
     start = time.perf_counter()
     rows = count_all()
@@ -149,15 +137,15 @@ def main() -> None:
         for name, size, cost in rows
     }
     results.write(
-        HERE / "results" / "models.json",
+        common.RESULTS / "models.json",
         experiment="count_models",
         settings={"sizes": [list(size) for size in SIZES], "num_joints": 17},
         figures=figures,
         seconds=time.perf_counter() - start,
         command=" ".join(["python benchmarks/count_models.py", *sys.argv[1:]]),
     )
-    write_section("networks", table(rows))
-    print(f"{len(rows)} rows written to {HERE / 'results' / 'models.json'} and {HERE / 'README.md'}")
+    common.fill("networks", table(rows))
+    print(f"{len(rows)} rows written to {common.RESULTS / 'models.json'} and {common.HERE / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -33,7 +34,7 @@ def settle() -> None:
     torch.set_num_threads(1)
 
 
-def _once(run: Callable[[], object], device: str) -> float:
+def once(run: Callable[[], object], device: str) -> float:
     """Milliseconds of one call: processor time, or on a GPU wall time until it is done."""
     if device == "cpu":
         begin = time.process_time()
@@ -46,17 +47,32 @@ def _once(run: Callable[[], object], device: str) -> float:
     return 1e3 * (time.perf_counter() - begin)
 
 
-def compare(loop: Callable[[], object], package: Callable[[], object], rounds: int, device: str) -> dict[str, float]:
-    """Time the loop once and the package ten times in each round, after a round to warm up.
+def clock(device: str) -> str:
+    """What is timed, in words."""
+    return "processor time, best of all rounds" if device == "cpu" else "wall time, synchronised"
+
+
+def spread(values: list[float], digits: int = 2) -> list[float]:
+    """Quartiles, or the lowest and the highest of fewer than four values."""
+    if len(values) < 4:
+        return [round(min(values), digits), round(max(values), digits)]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return [round(low, digits), round(high, digits)]
+
+
+def compare(
+    loop: Callable[[], object], package: Callable[[], object], rounds: int, device: str, repeats: int = 10
+) -> dict[str, Any]:
+    """Time the loop once and the package several times in each round, after a round to warm up.
 
     Returns:
-        Best times in milliseconds, their ratio, and the median over the rounds of
-        the ratio within each.
+        Best times in milliseconds, their ratio, and over the rounds the median and the
+        quartiles of the ratio within each.
     """
     loops, packages, ratios = [], [], []
     for round_ in range(rounds + 1):
-        a = _once(loop, "cpu")
-        b = [_once(package, device) for _ in range(10)]
+        a = once(loop, "cpu")
+        b = [once(package, device) for _ in range(repeats)]
         if round_:
             loops.append(a)
             packages.append(min(b))
@@ -66,4 +82,5 @@ def compare(loop: Callable[[], object], package: Callable[[], object], rounds: i
         "package_ms": round(min(packages), 3),
         "ratio": round(min(loops) / min(packages), 2),
         "median_ratio": round(statistics.median(ratios), 2),
+        "quartiles": spread(ratios),
     }

@@ -36,6 +36,7 @@ COMMANDS = [
     ("predict",),
     ("export",),
     ("reproduce",),
+    ("bench",),
 ]
 
 

@@ -105,13 +105,19 @@ def _imports(code: str, module: str) -> Iterable[str]:
 
 
 def _named_files(root: Path, texts: Iterable[str]) -> list[Path]:
-    """Results and data files whose name (with or without suffix) stands at the end of a string in the code."""
+    """Results and data files whose name (with or without suffix) stands at the end of a string in the code.
+
+    Of a folder of results that is named so, after a slash, all files count.
+    """
     results = [*root.glob("experiments/results/*.json"), *root.glob("benchmarks/results/*.json")]
     candidates = [*results, *root.glob("calbook/**/*.*")]
     code = "\n".join(texts)
-    return sorted(
+    named = [
         path
         for path in candidates
         if path.suffix not in (".py", ".pyc", ".typed")
         and re.search(rf"""["'/]{re.escape(path.stem)}({re.escape(path.suffix)})?["']""", code)
-    )
+    ]
+    folders = {path.parent for path in root.glob("experiments/results/*/*.json")}
+    inside = [folder for folder in folders if re.search(rf"""/ ["']{re.escape(folder.name)}["']""", code)]
+    return sorted([*named, *(path for folder in inside for path in folder.glob("*.json"))])

@@ -73,18 +73,18 @@ def scripts() -> dict[str, Path]:
     return {path.stem.removeprefix("bench_"): path for path in sorted(SCRIPTS.glob("bench_*.py"))}
 
 
-def recorded(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
-    """Results files of a folder by the benchmark that wrote them.
+def recorded(folder: Path = RESULTS) -> dict[str, dict[str, dict[str, Any]]]:
+    """Results files of a folder, by the benchmark that wrote them and by their names.
 
     Raises:
         ResultsError: One of them cannot be trusted.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
         record = read(path)
         script = re.search(r"benchmarks/bench_(\w+)\.py", record["command"])
         if script:
-            found.setdefault(script[1], []).append(record)
+            found.setdefault(script[1], {})[path.name] = record
     return found
 
 
@@ -111,7 +111,7 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.names:
         found = recorded(options.out)
         for name, script in known.items():
-            _show(name, script, found.get(name, []))
+            _show(name, script, found.get(name, {}))
         return 0
     for name in options.names:
         if name != "all" and name not in known:
@@ -124,7 +124,7 @@ def _bench(options: argparse.Namespace) -> int:
         if status:
             failed.append(f"benchmarks/{known[name].name} failed (exit status {status})")
         else:
-            _show(name, known[name], recorded(options.out).get(name, []))
+            _show(name, known[name], recorded(options.out).get(name, {}))
     return say(f"error: {'; '.join(failed)}", 1) if failed else 0
 
 
@@ -136,14 +136,14 @@ def _run(script: Path, options: argparse.Namespace) -> int:
     return subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}).returncode
 
 
-def _show(name: str, script: Path, records: list[dict[str, Any]]) -> None:
+def _show(name: str, script: Path, records: dict[str, dict[str, Any]]) -> None:
     """Print a benchmark and the ratios that it last recorded."""
     purpose = (ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
     print(f"{name:12}{' '.join(purpose.split())}")
     if not records:
         print(f"{'':12}not recorded")
-    for record in records:
-        print(f"{'':12}{provenance(record)}")
+    for file, record in records.items():
+        print(f"{'':12}{file}: {provenance(record)}")
         rows = list(ratios(record["figures"]))
         width = max((len(" ".join(row.what)) for row in rows), default=0)
         for row in rows:

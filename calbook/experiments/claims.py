@@ -296,8 +296,7 @@ def _finding(contrast: Contrast, lines: list[Line]) -> Finding:
     printed = [line.theirs("AP") for line in chosen]
     known = [value for value in printed if value is not None]
     paper = sum(s * v for s, v in zip(signs, known, strict=True)) if len(known) == len(printed) else None
-    interval = mean_interval(values)
-    return Finding(contrast, paper, values, interval, _verdict(values, interval))
+    return Finding(contrast, paper, values, mean_interval(values), verdict(values))
 
 
 def _differences(lines: list[Line], signs: list[int]) -> tuple[float, ...]:
@@ -348,7 +347,13 @@ def mean_interval(values: tuple[float, ...]) -> tuple[float, float] | None:
     return mean - reach, mean + reach
 
 
-def _verdict(values: tuple[float, ...], interval: tuple[float, float] | None) -> Verdict:
+def verdict(values: tuple[float, ...]) -> Verdict:
+    """The verdict on a claim that differences are above zero.
+
+    >>> verdict((1.0, 1.1, 0.9)), verdict((1.0, 1.1))
+    ('seen', 'too few seeds')
+    """
+    interval = mean_interval(values)
     if len(values) < SEEDS or interval is None:
         return "too few seeds" if values else "not run"
     if interval[0] > 0:
