@@ -49,7 +49,9 @@ class Learner:
 
     def __init__(self, network: nn.Module, method: Method, config: TrainingConfig, fabric: Fabric) -> None:
         self.network, self.codec, self.loss = network, method.build_codec(), method.build_loss()
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.Adam(  # fused: one pass over all weights; a tenth of a small network's step
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self.model, self.optimizer = fabric.setup(network, optimizer)
         self._fabric = fabric
         self.average = None if config.average is None else MovingAverage(network, config.average)
@@ -134,11 +136,11 @@ def _flatten(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
 
 @torch.no_grad()
 def _restore(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Undo ``_flatten``; Adam counts its steps on the CPU, all else goes where the parameter is, in its layout."""
+    """Undo ``_flatten``; all goes where the parameter is, and all but Adam's count of steps into its layout."""
     kinds = {name.split(".")[1] for name in tensors if name.startswith("optimizer.")}
     for name, parameter in network.named_parameters():
         for kind in kinds:
             value = tensors[f"optimizer.{kind}.{name}"]
             optimizer.state[parameter][kind] = (
-                value.clone() if kind == "step" else torch.empty_like(parameter).copy_(value)
+                value.to(parameter.device, copy=True) if kind == "step" else torch.empty_like(parameter).copy_(value)
             )

@@ -95,7 +95,7 @@ def test_full_training_is_the_plain_loop(tmp_path: Path) -> None:
     run(tmp_path / "run", config, method=method)
     torch.manual_seed(config.seed)
     network = method.build_model(3)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     for batch in MicroLoader().epoch(0):
         learn(network, method.build_codec(), method.build_loss(), optimizer, batch)
     ours = load_file(RunFolder(tmp_path / "run").weights("last"))
