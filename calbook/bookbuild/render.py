@@ -168,7 +168,12 @@ def _figure_alone(cell: Notebook) -> list[Notebook]:
     if not others or len(others) == len(cell.outputs):
         return [cell]
     rest = copy.deepcopy(cell)
-    rest.update(id=f"{cell.id[:59]}-rest", source="", outputs=others, metadata={"tags": ["remove-input"]})
+    rest.update(
+        id=f"{cell.id[:59]}-rest",
+        source="# what the cell above shows besides",  # hidden; a cell without source would be left out of the page
+        outputs=others,
+        metadata={"tags": ["remove-input"]},
+    )
     cell.outputs = [o for o in cell.outputs if o not in others]
     return [cell, rest]
 

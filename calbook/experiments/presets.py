@@ -21,7 +21,7 @@ The laptop preset, decided before any row of a table was run:
    fresh in every method, CAL's second one too.
 2. The same people, the same order of mini-batches for the same seed, the same augmentation:
    mirroring alone. Rotations, scales and half bodies, which the published runs had 210 epochs
-   to learn, would cost a tenth of them most of what they can learn.
+   to learn, would cost a training of a fifth of that most of what it can learn.
 3. The published schedule scaled as a whole: drops at 170/210 and 200/210 of stage one, stage two
    40/210 on top for the methods that have one, as published. Controls without masks get the same 250.
 4. Learning rates: the best of three per method by AP on people used for nothing else, one seed

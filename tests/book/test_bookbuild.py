@@ -5,7 +5,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tiny_book import BAD, GOOD, change, notebook, write_book
 
 from calbook.bookbuild import Book, BookError, execute, render
 from calbook.bookbuild.__main__ import main
+from calbook.bookbuild.book import Chapter
 from calbook.bookbuild.freshness import imported_modules, stale
 from calbook.bookbuild.notebooks import RECORD, read_notebook
 from calbook.bookbuild.parameters import declared, validated
@@ -114,6 +115,31 @@ def test_parameters_take_their_declared_type(good: Book) -> None:
         validated(chapter, {"count": True})
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "run -v -p fast=false 1",
+        "run 1 -v -p fast=false",
+        "-p fast=false run -v 1",
+        "-v run 1 -p fast=false",
+        "run 1 -vp fast=false",
+    ],
+)
+def test_options_come_in_any_order(good: Book, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    seen: list[tuple[list[str], dict[str, dict[str, Any]], bool]] = []
+
+    def execute(
+        _: Book, chapters: Sequence[Chapter], given: dict[str, dict[str, Any]], *rest: object, verbose: bool
+    ) -> list[Any]:
+        seen.append(([chapter.name for chapter in chapters], given, verbose))
+        return []
+
+    monkeypatch.setattr("calbook.bookbuild.__main__.execute_all", execute)
+    assert main([*typed.split(), "--root", str(good.root)]) == 0
+    name = good.chapters[0].name
+    assert seen == [([name], {name: {"fast": False}}, True)]
+
+
 def test_given_parameters_run_hidden_and_are_remembered(good: Book, complaint: Callable[[Book, str], str]) -> None:
     assert main(["run", "1", "-p", "fast=false", "--root", str(good.root)]) == 0
     chapter = good.chapters[0]
@@ -174,7 +200,8 @@ def test_a_caption_belongs_to_the_figure_alone(good: Book) -> None:
     executed.write_text(json.dumps(content))
     cells = read_notebook(render.stage(good) / "book" / "01_good.ipynb").cells
     assert [list(cell.outputs[0].data) for cell in cells[3:]] == [["image/svg+xml"], ["text/html"]]
-    assert cells[4].source == ""
+    assert cells[4].source.strip(), "the renderer leaves out cells without source, and what they show"
+    assert cells[4].metadata.tags == ["remove-input"]
     assert "mystnb" not in cells[4].metadata
 
 

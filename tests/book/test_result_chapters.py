@@ -64,6 +64,14 @@ def shown_rows(notebook: Any) -> Iterator[dict[str, str]]:
             yield dict(zip(headings, map(unescape, cells), strict=True))
 
 
+def told(notebook: Any) -> dict[str, str]:
+    """What an executed chapter says of each table's rows, by the table's name in ``calbook reproduce``."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    texts = [output["data"].get("text/markdown", "") for output in outputs if "data" in output]
+    commands = ((re.search(r"`calbook reproduce (\S+) --preset", text), text) for text in texts)
+    return {found[1]: text for found, text in commands if found and ", preset `" in text}
+
+
 def recorded() -> dict[Path, int]:
     """When the results files of the repository were written; rows of larger presets may be in the making."""
     files = [path for path in RESULTS.rglob("*") if path.is_file()]
@@ -89,4 +97,8 @@ def test_a_chapter_makes_and_shows_what_is_missing(name: str, smoke: Place, tmp_
     }
     networks = {job.experiment.name for table in tables.split() for job in jobs_of(table, "smoke", [0])}
     assert {(network, "1") for network in networks} <= shown
+    said = told(read_notebook(chapter.executed))
+    for table in tables.split():  # all of it has been run, with one seed
+        assert "with fewer than 3 seeds" in said[table], table
+        assert "not run yet" not in said[table], table
     assert recorded() == before
