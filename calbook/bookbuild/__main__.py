@@ -31,7 +31,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all went well, 1 with one line per problem otherwise."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)  # options before, between and behind the chapters
     try:
         return _command(options)
     except BookError as error:

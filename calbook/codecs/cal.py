@@ -8,10 +8,12 @@ be low. The fine target is the offset field (equation 7).
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from calbook.codecs.grids import disk_hits, gaussians, nearest_pixel, pixel_offsets, window_hits
 from calbook.codecs.offset import OffsetCodec
+from calbook.codecs.squares import squares
 from calbook.poses import Targets
 
 HeatmapSupport = Literal["disk", "plane"]
@@ -65,17 +67,18 @@ class CalCodec(OffsetCodec):
         drawn = usable & window_hits(nearest_pixel(points), int(3 * sigma + 0.5), self.heatmap_size)
         if self.heatmap_support == "disk":
             drawn = drawn & on_disk
-        disk, offsets = self._field(points, drawn & on_disk)
-        heatmaps = masks = disk
-        if self.coarse == "gaussian":
-            plane = self._gaussian(points, drawn, sigma)
-            heatmaps = plane.mul_(disk) if self.heatmap_support == "disk" else plane
-        if self.mask == "gaussian":
-            masks = self._gaussian(points, drawn, sigma if self.mask_sigma is None else self.mask_sigma).mul_(disk)
+        square = squares(points, self.radius, self.heatmap_size)
+        disk, offsets, distance = self._near(points, drawn & on_disk, square)
+        masks = disk if self.mask == "binary" else disk * _gaussian(distance, self.mask_sigma or sigma)
+        if self.coarse == "gaussian" and self.heatmap_support == "plane":
+            across, down = gaussians(*pixel_offsets(points, self.heatmap_size), sigma)
+            heatmaps = down * (across * drawn[..., None, None])
+        else:
+            heatmaps = square.paste(disk if self.coarse == "binary" else disk * _gaussian(distance, sigma))
         weights = (drawn if self.outside == "drop" else usable).to(points.dtype)
-        return Targets(heatmaps=heatmaps, weights=weights, offsets=offsets, masks=masks)
+        return Targets(heatmaps=heatmaps, weights=weights, offsets=square.paste(offsets), masks=square.paste(masks))
 
-    def _gaussian(self, points: Tensor, drawn: Tensor, sigma: float) -> Tensor:
-        """C of equation 2, zero for joints that are not drawn."""
-        across, down = gaussians(*pixel_offsets(points, self.heatmap_size), sigma)
-        return down * (across * drawn[..., None, None])
+
+def _gaussian(distance: Tensor, sigma: float) -> Tensor:
+    """C of equation 2 from squared distances; at least exp(-80), see ``gaussians``."""
+    return torch.exp((-0.5 / sigma**2 * distance).clamp(min=-80))

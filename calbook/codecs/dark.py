@@ -34,8 +34,11 @@ class DarkCodec(Codec):
 
     ``encode`` is differentiable in the joints, ``decode`` in the heatmaps near the
     peak. Where the step is undefined (peak too near the border, singular Hessian,
-    non-finite values) the result is the peak's pixel. An exact map at 128x96 gives
-    back joints two pixels inside it within 0.04 input pixels.
+    non-finite values) the result is the peak's pixel. Without blur an exact map gives
+    back every joint two pixels inside it. The blur turns the sampled Gaussian into a sum
+    of shifted ones, whose logarithm is no parabola: with the published taps, where they
+    do not reach the border, up to 0.66, 0.052, 0.0014 and 0.0007 input pixels remain at
+    64x48, 128x96, 256x192 and 384x288.
 
     Attributes:
         sigma: Standard deviation of the Gaussian in heatmap pixels; None for

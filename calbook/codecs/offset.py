@@ -15,6 +15,7 @@ from torch import Tensor
 from calbook.codecs.base import Codec
 from calbook.codecs.blur import blur, gaussian_kernel
 from calbook.codecs.grids import disk_hits, peaks, pixel_offsets, read
+from calbook.codecs.squares import Squares, squares
 from calbook.poses import Pose, PoseMaps, Targets
 
 Decoding = Literal["peak", "hough"]
@@ -71,22 +72,23 @@ class OffsetCodec(Codec):
         """Disks and offsets of joints ``(B, K, 2)``; see ``Codec.encode``."""
         points, usable = self._points(joints, visible)
         drawn = usable & disk_hits(points, self.radius, self.heatmap_size)
-        disk, offsets = self._field(points, drawn)
+        square = squares(points, self.radius, self.heatmap_size)
+        disk, offsets, _ = self._near(points, drawn, square)
+        disk, offsets = square.paste(disk), square.paste(offsets)
         weights = (usable if self.outside == "keep" else drawn).to(points.dtype)
         return Targets(heatmaps=disk, weights=weights, offsets=offsets, masks=disk)
 
-    def _field(self, points: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Disks ``(B, K, h, w)`` and offset fields ``(B, K, 2, h, w)`` of the joints that are drawn."""
-        dx, dy = pixel_offsets(points, self.heatmap_size)  # (B, K, 1, w), (B, K, h, 1)
-        limit = torch.where(drawn, self.radius**2, -1.0).to(points.dtype)[..., None, None]
+    def _near(self, points: Tensor, drawn: Tensor, square: Squares) -> tuple[Tensor, Tensor, Tensor]:
+        """Disk ``(B, K, P)``, offset field ``(B, K, 2, P)`` and squared distance ``(B, K, P)`` about each joint.
+
+        Disk and field are zero for joints that are not drawn.
+        """
+        field = square.offsets(points)
+        distance = field[:, :, 0].square() + field[:, :, 1].square()
+        limit = torch.where(drawn, self.radius**2, -1.0).to(points.dtype)[..., None]
         # ge_ in place turns the difference into 0 and 1: a comparison and a conversion would be two slow passes.
-        disk = (limit - dy.detach().square() - dx.detach().square()).ge_(0)  # (B, K, h, w)
-        if dx.requires_grad:
-            return disk, torch.stack([dx * disk, dy * disk], dim=2)
-        offsets = disk.new_empty(*disk.shape[:2], 2, *disk.shape[2:])
-        torch.mul(dx, disk, out=offsets[:, :, 0])  # without gradients there is no need to copy into place
-        torch.mul(dy, disk, out=offsets[:, :, 1])
-        return disk, offsets
+        disk = (limit - distance.detach()).ge_(0)
+        return disk, field * disk[:, :, None], distance
 
     def decode(self, maps: PoseMaps) -> Pose:
         """Joints in input pixels from heatmaps and offsets; see ``Codec.decode`` and ``Codec``."""

@@ -10,6 +10,7 @@ import struct
 import zlib
 
 HEADER = 128  # bytes, the last two say the byte order
+HDF5 = 2  # the major version of files that are of another format behind the header, which scipy says in words
 MATRIX, COMPRESSED = 14, 15
 KINDS = frozenset((*range(1, 8), 9, *range(12, 19)))
 
@@ -22,7 +23,7 @@ def check_tags(content: bytes) -> None:
         zlib.error: A compressed element is damaged.
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[HEADER - 2 : HEADER])
-    if order is not None:
+    if order is not None and content[HEADER - 4 + (order == "<")] != HDF5:
         _check(memoryview(content)[HEADER:], struct.Struct(f"{order}I"))
 
 

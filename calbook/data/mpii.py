@@ -90,16 +90,10 @@ def read(path: Path | str, pictures: Path | str | None = None, heads: Path | str
         OSError: The annotation file cannot be opened.
     """
     path = Path(path)
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in (".mat", ".json", ".csv"):
-        raise DataError(
-            Defect(str(path), "", "", "not a form of MPII's annotations", "name a .mat, .json or .csv file")
-        )
-    if heads is not None and suffix != ".json":
+    if _form(path) != ".json" and heads is not None:
         raise DataError(Defect(str(heads), "", "", f"head boxes go with a .json file, not with {path.name}", "omit it"))
-    reader = {".mat": _persons_of_mat, ".json": _persons_of_json, ".csv": _persons_of_csv}[suffix]
     folder = None if pictures is None else Path(pictures)
-    return from_persons(list(reader(path)), folder, None if heads is None else Path(heads))
+    return from_persons(list(_persons(path)), folder, None if heads is None else Path(heads))
 
 
 def from_persons(persons: Sequence[Person], pictures: Path | None, heads: Path | None = None) -> MpiiPeople:
@@ -115,12 +109,16 @@ def from_persons(persons: Sequence[Person], pictures: Path | None, heads: Path |
 
 def _persons(path: Path) -> Iterator[Person]:
     """The persons of any of the three forms, labelled or not."""
+    return {".mat": _persons_of_mat, ".json": _persons_of_json, ".csv": _persons_of_csv}[_form(path)](path)
+
+
+def _form(path: Path) -> str:
+    """``.mat``, ``.json`` or ``.csv``, compressed or not."""
     suffix = Path(path.name.removesuffix(".gz")).suffix
-    forms = {".mat": _persons_of_mat, ".json": _persons_of_json, ".csv": _persons_of_csv}
-    if suffix not in forms:
+    if suffix not in (".mat", ".json", ".csv"):
         problem = "not a form of MPII's annotations"
         raise DataError(Defect(str(path), "", "", problem, "name a .mat, .json or .csv file"))
-    return forms[suffix](path)
+    return suffix
 
 
 def write_coco_layout(annotations: Path, pictures: Path, file: Path) -> None:

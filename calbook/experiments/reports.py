@@ -85,10 +85,10 @@ def headers(lines: Sequence[Line], name: str) -> list[str]:
 
 
 def cells(lines: Sequence[Line], name: str) -> list[list[object]]:
-    """The table's cells, a list per row: ours as mean ± standard deviation over seeds.
+    """The table's cells, a list per row: percent with one decimal, ours as mean ± standard deviation over seeds.
 
     >>> cells(lines_of("3", "smoke", Path("nowhere")), "3")[0][:5]
-    ['offset mask=Binary heatmap', 'HRNet-W32 128x96', 'cal-tiny-64x48-disk', 73.3, None]
+    ['offset mask=Binary heatmap', 'HRNet-W32 128x96', 'cal-tiny-64x48-disk', '73.3', None]
     """
     printed, (first, *rest) = _metrics(lines, name)
     return [
@@ -96,7 +96,7 @@ def cells(lines: Sequence[Line], name: str) -> list[list[object]]:
             line.row.label + (" (cited)" if line.row.cited else ""),
             _network(line.row),
             line.run.experiment.name if line.run else None,
-            line.theirs(printed),
+            None if (theirs := line.theirs(printed)) is None else f"{theirs:.1f}",
             spread(line.ours(first)),
             len(line.records),
             *(spread(line.ours(metric)) for metric in rest),

@@ -154,8 +154,8 @@ def test_a_table_puts_ours_beside_theirs(tmp_path):
         (found,) = jobs_of("3", "laptop", [seed], [CAL])
         write(tmp_path, found, {"val2017": {"AP": ap, "AP50": -1.0}, "coarse": {"AP": 0.1}})
     disk, mixed = reports.cells(reports.lines_of("3", "laptop", tmp_path), "3")
-    assert disk[:6] == ["offset mask=Binary heatmap", "HRNet-W32 128x96", "cal-tiny-64x48-disk", 73.3, None, 0]
-    assert mixed[:7] == ["offset mask=MGM", "HRNet-W32 128x96", "cal-tiny-64x48", 74.3, "63.0 ± 2.6", 3, None]
+    assert disk[:6] == ["offset mask=Binary heatmap", "HRNet-W32 128x96", "cal-tiny-64x48-disk", "73.3", None, 0]
+    assert mixed[:7] == ["offset mask=MGM", "HRNet-W32 128x96", "cal-tiny-64x48", "74.3", "63.0 ± 2.6", 3, None]
     text = reports.text_table("3", "laptop", tmp_path)
     assert text.splitlines()[0] == "Table 3: Mask of the offset loss (laptop)"
     assert "63.0 ± 2.6" in text
@@ -177,7 +177,7 @@ def test_cited_rows_are_marked_and_mpii_has_its_own_columns(tmp_path):
     headers = reports.headers(reports.lines_of("mr-mpii", "laptop", tmp_path), "mr-mpii")
     assert headers[3:7] == ["PCKh, paper", "AP, ours", "seeds", "AP50, ours"]
     assert "50.0" in reports.text_table("mr-mpii", "laptop", tmp_path)
-    assert rows[12][:5] == ["SimpleBaseline", "ResNet-50 256x256", "simple-baseline-r18-128x128-mpii", 88.5, None]
+    assert rows[12][:5] == ["SimpleBaseline", "ResNet-50 256x256", "simple-baseline-r18-128x128-mpii", "88.5", None]
 
 
 def test_edited_results_are_noticed(undisturbed, tmp_path):
