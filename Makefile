@@ -7,7 +7,7 @@ BIN = .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint check serve editions lab reproduce bench lock clean
+.PHONY: help setup book test coverage lint check serve editions lab reproduce bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -22,6 +22,9 @@ book: setup ## execute what changed, then render the book into _build/html
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest -n auto
+
+coverage: setup ## which lines and branches of calbook no test runs
+	@$(BIN)/python -m pytest -n auto --cov
 
 lint: setup ## style, types, spelling, notebooks without outputs
 	@$(BIN)/ruff check .

@@ -36,3 +36,13 @@ def chromium(missing: Callable[[str], None]) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(missing: Callable[[str], None]) -> str:
+    """The script of axe-core, the rules that accessibility audits use."""
+    try:
+        from axe_playwright_python.base import AXE_SCRIPT
+    except ImportError:
+        missing("axe-core is not installed: run make setup")
+    return str(AXE_SCRIPT)

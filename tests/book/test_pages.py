@@ -3,12 +3,14 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 import pytest
+from accessible import serious_findings
 from built_pages import DESKTOP, HTML, PAGES, PHONE, SET_MODE, Opened, open_page
 
 pytestmark = pytest.mark.browser
@@ -186,9 +188,18 @@ def test_links_inside_the_book_resolve(page: Opened) -> None:
         target = Path(url2pathname(parts.path))
         assert target.is_file(), f"{page.name} links to {link}"
         if parts.fragment and target.suffix == ".html":
-            anchor = re.escape(unquote(parts.fragment))
-            text = target.read_text(encoding="utf-8")
-            assert re.search(rf'\b(id|name)="{anchor}"', text), f"{page.name} links to a missing place: {link}"
+            assert unquote(parts.fragment) in places(target), f"{page.name} links to a missing place: {link}"
+
+
+@cache
+def places(page: Path) -> frozenset[str]:
+    """What links into a page can name."""
+    return frozenset(re.findall(r'\b(?:id|name)="([^"]*)"', page.read_text(encoding="utf-8")))
+
+
+def test_no_serious_hindrance(page: Opened, axe: str) -> None:
+    """The last test of a page: it takes away from the page what would be judged twice."""
+    assert serious_findings(page.tab, axe) == []
 
 
 def test_first_picture_shows_without_scripts(chromium: Any, missing: Callable[[str], None]) -> None:

@@ -167,6 +167,18 @@ def test_cut_annotations_are_named(tmp_path):
     assert line.startswith("annotations/person_keypoints_val2017.json: the file ends in the middle (line 1, column ")
 
 
+def test_what_cannot_be_opened_is_a_defect(tmp_path):
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").mkdir(parents=True)
+    assert lines(check(tmp_path)) == [
+        "annotations/person_keypoints_val2017.json: cannot be read (Is a directory); make it a readable file"
+    ]
+
+
+def test_lists_that_are_none_are_named(tmp_path):
+    report = broken(tmp_path, lambda document: document.update(categories={"id": 1}))
+    assert any("categories: is an object, not a list" in line for line in lines(report))
+
+
 def test_pictures_are_decoded_to_the_end(tmp_path):
     tiny_coco.write(tmp_path / "set")
     folder = tmp_path / "set" / "val2017"

@@ -302,6 +302,17 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(
     assert holds(build(people, tmp_path), people)
 
 
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EINVAL, None])
+def test_where_no_room_can_be_reserved_a_cache_is_built_all_the_same(
+    people: CocoPeople, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None
+) -> None:
+    if refusal is None:
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", fail(refusal))
+    assert holds(build(people, tmp_path), people)
+
+
 def test_a_limit_of_file_size_is_met_in_one_line(people: CocoPeople, tmp_path: Path) -> None:
     def limited() -> CropCache:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -181,15 +181,15 @@ def test_a_dropped_epoch_stops_its_thread(source: DecodedCanvases) -> None:
 
 
 def test_making_ahead_overlaps_with_using() -> None:
-    def slow() -> Iterator[int]:
+    made = [threading.Event() for _ in range(5)]
+
+    def items() -> Iterator[int]:
         for i in range(5):
-            time.sleep(0.05)
+            made[i].set()
             yield i
 
-    begin = time.perf_counter()
-    for _ in prefetched(slow(), 2):
-        time.sleep(0.05)
-    assert time.perf_counter() - begin < 0.45  # not 0.5: the first is waited for, the others are not
+    for i in prefetched(items(), 2):  # while one is used, the next is made, though nobody has asked for it
+        assert made[min(i + 1, 4)].wait(20)
 
 
 def test_real_people_in_batches(shared_data: Path) -> None:

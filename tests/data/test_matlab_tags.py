@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +32,20 @@ def test_what_scipy_writes_passes(compressed, tmp_path):
     (tmp_path / "a.mat").write_bytes(saved(compressed))
     check_tags(saved(compressed))
     np.testing.assert_array_equal(load_mat(tmp_path / "a.mat", "numbers"), CONTENT["numbers"])
+
+
+@pytest.mark.parametrize("version", [b"\0\2IM", b"\2\0MI"])
+def test_version_7_3_is_named(version, tmp_path):
+    content = b"MATLAB 7.3 MAT-file".ljust(HEADER - 4) + version + b"\x89HDF\r\n\x1a\n" + bytes(500)
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mat: a MATLAB file of version 7\.3, which scipy cannot read; save it"):
+        load_mat(tmp_path / "a.mat", "numbers")
+
+
+def test_without_scipy_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(DataError, match="scipy is not installed; install it: pip install scipy"):
+        load_mat(tmp_path / "a.mat", "numbers")
 
 
 def number_tags(content: bytes) -> list[int]:

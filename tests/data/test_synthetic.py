@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from calbook.data.draws import Draws
 from calbook.data.synthetic import PHOTOGRAPHS, SceneConfig, SyntheticBatch, SyntheticStream, render
 from calbook.skeletons import COCO
 
@@ -26,6 +27,24 @@ def test_a_series_is_the_same_in_every_run(batch):
 def test_a_picture_does_not_depend_on_its_batch(batch, start, count):
     part = render(2, count, SIZE, start=start)
     assert _same(part, SyntheticBatch(*(value[start : start + count] for value in batch)))
+
+
+def test_threads_change_nothing(batch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        again = render(2, 30, SIZE)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert _same(again, SyntheticBatch(*(value[:30] for value in batch)))
+
+
+def test_more_random_numbers_than_a_picture_has_are_refused():
+    draws = Draws(0, range(2), 4, torch.device("cpu"))
+    assert draws.uniform(3).shape == (2, 3)
+    with pytest.raises(RuntimeError, match="more than 4 random numbers are needed: raise columns"):
+        draws.uniform(2)
 
 
 def test_seeds_and_indices_make_different_pictures(batch):
@@ -141,6 +160,8 @@ def test_odd_sizes_and_empty_series():
         (lambda: SceneConfig(people=(0.5, 0.2)), "people"),
         (lambda: SceneConfig(cut=1.5), "cut"),
         (lambda: SceneConfig(fill=(1.0, 0.5)), "fill"),
+        (lambda: SceneConfig(distance=(1.0, 9.0)), "at least 1.5 m"),
+        (lambda: SceneConfig(fill=(0.0, 1.0)), "fill must be positive"),
         (lambda: SyntheticStream(0, (64, 48), seed=0), "batch_size"),
     ],
 )

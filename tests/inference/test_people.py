@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,15 @@ def test_a_damaged_picture_is_named(network, codec, people, data_folder, tmp_pat
     victim.write_bytes(victim.read_bytes()[:100])
     with pytest.raises(DataError, match=victim.name):
         predict_people(network, codec, damaged)
+
+
+def test_pictures_must_be_those_that_were_annotated(network, codec, data_folder, people):
+    with pytest.raises(DataError, match="read without their pictures' folder; name their folder"):
+        predict_people(network, codec, replace(people, pictures=None))
+    document = json.loads((data_folder / "annotations" / "person_keypoints_val2017.json").read_text())
+    document["images"][0]["height"] += 1
+    with pytest.raises(DataError, match=r"the picture is 128x96, annotated as 129x96 \(height x width\)"):
+        predict_people(network, codec, coco.from_document(document, data_folder / "val2017"))
 
 
 @pytest.mark.parametrize("name", ["shift", "cal", "offset0", "offset1"])

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_coco
 
-from calbook import runs
+from calbook import experiments, runs
 from calbook.cli import train as command
 from calbook.cli.common import Parser
 from calbook.data.defects import DataError
+from calbook.experiments.running import IMAGENET
 from calbook.runs import RunFolder
 from calbook.training import TrainingConfig
 from calbook.training.record import read_metrics
@@ -72,6 +74,30 @@ def test_options_take_the_place_of_the_preset() -> None:
     assert (config.learning_rate, config.clip, config.average) == (2e-3, 1.0, 0.99)
     assert (config.seed, config.warm_start, config.channels_last) == (3, "a.pth", False)
     assert command._training(TrainingConfig(), parse("cal-w32-128x96")) == TrainingConfig()
+
+
+def test_the_validation_is_on_what_the_folder_holds(tmp_path: Path) -> None:
+    tiny_coco.write(tmp_path)
+    experiment, words = experiments.get("cal-w32-64x48"), ("cal-w32-64x48", "--data", str(tmp_path))
+    split, validate = command._validation(parse(*words), experiment, tmp_path)
+    assert split == "val2017"
+    assert validate is not None
+    annotations = tmp_path / "annotations" / "person_keypoints_val2017.json"
+    annotations.rename(annotations.with_name("person_keypoints_mine.json"))
+    (tmp_path / "val2017").rename(tmp_path / "mine")
+    assert command._validation(parse(*words), experiment, tmp_path) == (None, None)
+    assert command._validation(parse(*words, "--val-split", "mine"), experiment, tmp_path)[0] == "mine"
+    with pytest.raises(DataError, match="val2017"):
+        command._validation(parse(*words, "--val-split", "val2017"), experiment, tmp_path)
+
+
+def test_weights_of_imagenet_are_begun_from_where_they_are_at_hand(tmp_path: Path) -> None:
+    experiment, options = experiments.get("cal-w32-64x48"), parse("cal-w32-64x48", "--data", str(tmp_path))
+    assert command._start(options, experiment, tmp_path, False) is None
+    file = tmp_path / "pretrained" / IMAGENET["w32"]
+    file.parent.mkdir()
+    file.touch()
+    assert command._start(options, experiment, tmp_path, False) == str(file)
 
 
 @pytest.mark.parametrize(
