@@ -21,6 +21,9 @@ SECTIONS = {
     "book": ("bench_book", "book-cpu.json"),
     "growth": ("bench_growth", "growth-cpu.json"),
     "roofline": ("bench_roofline", "roofline-cpu.json"),
+    "mutants-losses": ("mutation_testing", "mutation-losses.json"),
+    "mutants-gmm": ("mutation_testing", "mutation-gmm.json"),
+    "mutants-codecs": ("mutation_testing", "mutation-codecs.json"),
 }
 
 

@@ -6,7 +6,6 @@ a statement forgotten, the smallest in place of the largest.
 """
 
 import ast
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,10 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div,
     ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
+CHANGED = (
+    ast.Compare, ast.BinOp, ast.AugAssign, ast.BoolOp, ast.UnaryOp, ast.Constant, ast.Attribute, ast.IfExp, ast.If,
+    ast.While, ast.Expr,
+)  # fmt: skip
 NAMES = {
     "amin": "amax", "amax": "amin", "min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum",
     "any": "all", "all": "any", "ones_like": "zeros_like", "zeros_like": "ones_like", "cos": "sin", "sin": "cos",
@@ -33,16 +36,28 @@ class Mutant:
         file: The module.
         line: Where in it, from 1.
         change: What was changed into what.
-        tree: The changed module, ready to compile.
+        function: First line of the function that it is in, as its code object says; None outside of any.
+        source: The module's text.
+        index: Number of the changed node in a walk over the tree; negative for a module as it is.
+        variant: Number of its rule.
     """
 
     file: Path
     line: int
     change: str
-    tree: ast.Module
+    function: int | None
+    source: str
+    index: int
+    variant: int
 
     def __str__(self) -> str:
         return f"{self.file.as_posix()}:{self.line}: {self.change}"
+
+    def tree(self) -> ast.Module:
+        """The changed module, ready to compile."""
+        if self.index < 0:
+            return ast.parse(self.source)
+        return ast.fix_missing_locations(_changed(self.source, self.index, self.variant)[0])
 
 
 def mutants(file: Path, source: str) -> Iterator[Mutant]:
@@ -51,15 +66,38 @@ def mutants(file: Path, source: str) -> Iterator[Mutant]:
     Left alone are annotations, docstrings and what only words an error message.
     """
     original = ast.parse(source)
-    eligible = _eligible(original)
-    sites = [index for index, node in enumerate(ast.walk(original)) if id(node) in eligible]
-    for index in sites:
-        for variant in range(2):
-            tree = copy.deepcopy(original)
-            node = next(node for i, node in enumerate(ast.walk(tree)) if i == index)
-            change = _apply(tree, node, variant)
+    eligible, functions = _eligible(original), _functions(original)
+    for index, node in enumerate(ast.walk(original)):
+        if id(node) not in eligible or not isinstance(node, CHANGED):
+            continue
+        for variant in range(2 if isinstance(node, ast.Compare | ast.BinOp | ast.BoolOp) else 1):
+            change = _changed(source, index, variant)[1]
             if change:
-                yield Mutant(file, getattr(node, "lineno", 0), change, ast.fix_missing_locations(tree))
+                yield Mutant(file, getattr(node, "lineno", 0), change, functions[id(node)], source, index, variant)
+
+
+def _changed(source: str, index: int, variant: int) -> tuple[ast.Module, str]:
+    """A module with one change, and what it is; the change is empty where no rule applies."""
+    tree = ast.parse(source)
+    node = next(node for i, node in enumerate(ast.walk(tree)) if i == index)
+    return tree, _apply(tree, node, variant)
+
+
+def _functions(tree: ast.Module) -> dict[int, int | None]:
+    """First line of the innermost function that every node, by its id, is in; defaults are outside of theirs."""
+    found: dict[int, int | None] = {}
+
+    def visit(node: ast.AST, function: int | None) -> None:
+        found[id(node)] = function
+        inside = function
+        if isinstance(node, ast.FunctionDef):
+            inside = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        body = {id(child) for child in getattr(node, "body", [])} if inside != function else set()
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside if id(child) in body else function)
+
+    visit(tree, None)
+    return found
 
 
 def _eligible(tree: ast.Module) -> set[int]:

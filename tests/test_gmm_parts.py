@@ -90,6 +90,32 @@ def test_defaults_are_those_of_scikit_learn():
     assert not torch.equal(gmm.fit(sample, 2).means, gmm.fit(sample, 2, tol=1e-9, max_iter=400).means)
 
 
+def test_em_takes_a_hundred_steps_at_most():
+    """Two wide components on one place: the likelihood still rises after a hundred steps."""
+    sample = points(200)
+    hundred = gmm.fit(sample, 2, max_iter=100, tol=0.0)
+    assert torch.equal(gmm.fit(sample, 2, tol=0.0).means, hundred.means)
+    assert torch.equal(gmm.choose(sample, (2,), tol=0.0).means, hundred.means)
+    assert not torch.equal(gmm.fit(sample, 2, max_iter=101, tol=0.0).means, hundred.means)
+    for ours, named in zip(gmm.choose(sample, (2,)), gmm.fit(sample, 2, tol=1e-3), strict=True):
+        assert torch.equal(ours, named)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("n_components", [1, 2])
+def test_a_fallback_says_how_much_was_fitted(count, n_components):
+    """Equal weights, means of 0 and covariances of 1, and no likelihood: bic and aic then count parameters only."""
+    plain = gmm.fit(points(count), n_components)
+    assert plain.weights.tolist() == [1 / n_components] * n_components
+    assert plain.means.tolist() == [[0.0, 0.0]] * n_components
+    assert plain.covariances.tolist() == [[[1.0, 0.0], [0.0, 1.0]]] * n_components
+    warm = gmm.fit(points(count), n_components, start=plain)
+    for mixture in (plain, warm):
+        assert (float(mixture.log_likelihood), float(mixture.samples)) == (0, count)
+        assert {part.dtype for part in mixture} == {torch.float64}
+        assert float(gmm.aic(mixture)) == 2 * (6 * n_components - 1)
+
+
 def test_em_stops_at_the_first_small_rise():
     sample = points(200) * torch.tensor([3.0, 1.0])
     steps = [gmm.fit(sample, 2, max_iter=n, tol=0.0) for n in range(12)]
@@ -119,9 +145,9 @@ def test_a_fit_needs_two_displacements(count, fitted):
 
 
 def test_displacements_count_up_to_the_farthest():
-    near = gmm.fit(torch.tensor([[em.FARTHEST, 0.0], [-em.FARTHEST, 0.0]]))
-    assert float(near.samples) == 2
-    assert float(gmm.fit(torch.tensor([[em.FARTHEST + 1, 0.0], [0.0, 0.0], [1.0, 1.0]])).samples) == 2
+    near = gmm.fit(torch.tensor([[1e4, 0.0], [-1e4, 0.0], [0.0, 1e4]]))
+    assert float(near.samples) == 3
+    assert float(gmm.fit(torch.tensor([[10_000.5, 0.0], [0.0, 0.0], [1.0, 1.0]])).samples) == 2
 
 
 def test_criteria_are_their_formulas():
@@ -144,6 +170,30 @@ def test_coefficients_give_the_density_of_a_correlated_gaussian():
     assert nothing.isfinite().all()
 
 
+def test_the_pixel_of_a_joint_off_the_map_is_its_nearest():
+    """As in the published code, where the peak of a target is on the map: displacements are measured from there."""
+    heatmaps = torch.zeros(1, 5, 6, 4)
+    heatmaps[..., 2, 1] = 1
+    joints = torch.tensor([[[-3.0, -2.0], [9.0, 1.0], [0.0, 8.0], [3.4, 4.6], [1.0, 2.0]]])
+    errors, weights = gmm.displacements(heatmaps, joints, torch.ones(1, 5), reference="pixel")
+    assert errors.tolist() == [[1, 2], [-2, 1], [1, -3], [-2, -3], [0, 0]]
+    assert weights.tolist() == [1, 1, 1, 1, 1]
+    reverse, _ = gmm.displacements(heatmaps, joints, torch.ones(1, 5), reference="pixel", direction="joint")
+    assert torch.equal(reverse, -errors)
+
+
+def test_a_map_no_higher_than_the_floor_shows_no_joint():
+    heatmaps = torch.zeros(1, 3, 6, 4)
+    heatmaps[0, :, 2, 1] = torch.tensor([0.5, 0.25, 0.0])
+    joints, visible = torch.ones(1, 3, 2), torch.ones(1, 3)
+    for floor, counted in ((0.0, [1, 1, 0]), (0.25, [1, 0, 0]), (0.5, [0, 0, 0])):
+        assert gmm.displacements(heatmaps, joints, visible, floor=floor)[1].tolist() == counted
+    assert gmm.displacements(heatmaps, joints, visible)[1].tolist() == [1, 1, 0]
+    empty, weights = gmm.displacements(heatmaps, joints, visible, keep_empty=True)
+    assert weights.tolist() == [1, 1, 1]
+    assert empty[2].tolist() == [-1, -1]  # an empty map points to pixel (0, 0)
+
+
 def test_the_mask_follows_its_options():
     mixture = Mixture(*(part.clone() for part in gmm.fit(points(100))))
     joint = torch.tensor([[[10.4, 12.2]]])
@@ -160,6 +210,20 @@ def test_the_mask_follows_its_options():
     largest = gmm.log_density(mixture, grid).exp().max()
     assert float(pixel.max()) == pytest.approx(float(largest / (largest + 0.01)), rel=1e-5)
     assert float(pixel[0, 0, 12, 10]) == pytest.approx(float(density / (largest + 0.01)), rel=1e-5)
+
+
+def test_epsilon_is_added_to_the_density_of_all_components():
+    zero = torch.zeros((), dtype=torch.float64)
+    covariances = torch.eye(2, dtype=torch.float64).expand(2, 2, 2)
+    means = torch.zeros(2, 2, dtype=torch.float64)
+    mixture = Mixture(torch.tensor([0.5, 0.5], dtype=torch.float64), means, covariances, zero, zero)
+    mask = gmm.mixed_gaussian_masks(mixture, torch.tensor([[[10.0, 12.0]]]), (32, 24), epsilon=0.1)
+    largest = 1 / (2 * math.pi)  # twice the same Gaussian is that Gaussian
+    assert float(mask.max()) == pytest.approx(largest / (largest + 0.1))
+
+
+def test_two_components_from_the_first_row_beyond_thirty_two():
+    assert [gmm.default_components(size) for size in ((32, 48), (33, 24), (24, 33))] == [1, 2, 1]
 
 
 def test_a_square_may_reach_the_map_from_outside():
