@@ -88,7 +88,7 @@ def train(
     if plan.stage_two is not None and not isinstance(loss, OffsetLoss):
         raise ValueError("stage two weights offset losses by masks: choose a method with offsets")
     device = next(model.parameters()).device
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=True)
     stage_one = plan.stage_two or plan.steps  # with masks from step 0 there is no stage one to count in
     milestones = [round(share * stage_one) for share in plan.drops]
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
