@@ -4,9 +4,14 @@ from typing import Any
 
 from built_pages import DESKTOP, PHONE, SET_MODE
 
+# Every button is shown, and colours change at once.
 # Pictures are one thing to a reader who cannot see them (their labels stay), and a token of code looks like the others
 # of its kind: what is left out here says nothing new, and takes minutes to judge.
 _LESS = """() => {
+  const top = document.querySelector("#pst-back-to-top");
+  if (top) top.style.display = "block";  // else only where the reader has scrolled
+  const still = Object.assign(document.createElement("style"), {textContent: "* { transition: none !important }"});
+  document.head.append(still);
   const drawn = "[role=img] svg > *, svg[role=img] > *, mjx-container > svg > *";
   document.querySelectorAll(drawn).forEach((e) => e.remove());
   for (const code of document.querySelectorAll(".highlight pre")) {

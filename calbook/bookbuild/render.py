@@ -62,6 +62,9 @@ def render(book: Book, parameters: Mapping[str, Mapping[str, Any]], *, strict: b
         return False
     stamp.unlink(missing_ok=True)
     jupyter_book(book, staged, work, strict=strict)
+    static = staged / "book" / "_static"
+    if static.is_dir():  # where no page changed, Sphinx leaves the old styles in place
+        shutil.copytree(static, work / "_build" / "html" / "_static", dirs_exist_ok=True)
     mirror(work / "_build" / "html", book.html)
     write_atomically(stamp, f"{digest}\n".encode())
     return True
