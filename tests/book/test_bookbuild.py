@@ -219,6 +219,11 @@ def test_pages_are_rendered_once_and_kept_when_rendering_fails(
     capsys.readouterr()
     assert main(["all", "--root", str(good.root)]) == 0
     assert "nothing changed" in capsys.readouterr().out
+    style = good.root / "book" / "_static" / "own.css"
+    style.parent.mkdir()
+    style.write_text("p { color: black }")
+    assert main(["html", "--root", str(good.root)]) == 0  # no page changed, but its looks did
+    assert (good.html / "_static" / "own.css").read_text() == style.read_text()
     change(good, "book/index.md", "# Tiny", "# Tiny\n\n[nowhere](missing.md)")
     assert "rendering failed with 1 warnings or errors" in complaint(good, "html --strict")
     assert (good.html / "book" / "01_good.html").read_text() == page
