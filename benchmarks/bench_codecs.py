@@ -28,7 +28,7 @@ def measure(label: str, rounds: int, device: str) -> dict[str, dict[str, float]]
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(PERSONS, JOINTS, 2, generator=generator) * torch.tensor([size[1] - 1.0, size[0] - 1.0])
     visible = torch.ones(PERSONS, JOINTS)
-    sigma = size[0] / 32
+    sigma = size[0] // 32
     cal, heatmap = build_codec("cal", input_size, size), build_codec("heatmap", input_size, size, convention="biased")
     dark, shift = build_codec("dark", input_size, size, blur=taps), build_codec("heatmap", input_size, size)
     joints, biased = cal.to_input(points), 4 * points
@@ -40,11 +40,11 @@ def measure(label: str, rounds: int, device: str) -> dict[str, dict[str, float]]
     raw = {"points": points.numpy(), "biased": biased.numpy(), "visible": visible.numpy(), "maps": maps.numpy()}
     pairs = {
         "encode_cal": (
-            lambda: loops.encode_cal(raw["points"], raw["visible"], size, sigma, 4.0),
+            lambda: loops.encode_cal(raw["points"], raw["visible"], size, sigma, 4.0, scale=1.5),
             lambda: cal.encode(on["joints"], on["visible"]),
         ),
         "encode_heatmap": (
-            lambda: loops.encode_heatmap(raw["biased"], raw["visible"], size, 4.0, sigma),
+            lambda: loops.encode_heatmap(raw["biased"], raw["visible"], input_size, size, sigma),
             lambda: heatmap.encode(on["biased"], on["visible"]),
         ),
         "decode_dark": (lambda: loops.decode_dark(raw["maps"], taps), lambda: dark.decode(PoseMaps(on["maps"]))),
@@ -82,7 +82,7 @@ def main() -> None:
         "clock": timing.clock(args.device),
         "smoother_of_the_loop": loops.SMOOTHER,
         "allocator": "glibc, freed memory kept",
-        "encode_cal": "loop: heatmap, offsets, disk, Gaussian mask, as published; package: heatmap, offsets, disk",
+        "encode_cal": "loop: heatmap, offsets over 1.5, disk, Gaussian mask, as published; package: heatmap, offsets, disk",
     }
     file = args.out / f"codecs-{args.device}.json"
     results.write(

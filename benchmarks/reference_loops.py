@@ -2,8 +2,9 @@
 
 The published implementations encode in the data loader and decode on the host, in
 loops over persons and joints with NumPy, OpenCV and scikit-learn. These loops do the
-same steps in the same order on the same maps, and the tests hold them to the same
-results as the package, so that the ratio compares two ways to one answer.
+same steps in the same order on the same maps, in the same types of numbers, and work out
+anew at every joint what those do. The tests hold them to the same results as the
+package, so that the ratio compares two ways to one answer.
 
 OpenCV smooths faster than SciPy. It is used where it is installed, as in the
 published code; ``SMOOTHER`` says which was.
@@ -27,41 +28,49 @@ Array = NDArray[np.float32]
 
 
 def encode_heatmap(
-    joints: Array, visible: Array, size: tuple[int, int], stride: float, sigma: float
+    joints: Array, visible: Array, input_size: tuple[int, int], size: tuple[int, int], sigma: int
 ) -> tuple[Array, Array]:
     """SimpleBaseline and HRNet: a patch of a Gaussian pasted at each joint's pixel.
+
+    As published, the stride and the patch are worked out anew for every joint.
 
     Args:
         joints: ``(B, K, 2)`` in input pixels.
         visible: ``(B, K)``.
+        input_size: Height and width of the input.
         size: Height and width of the maps.
-        stride: Input pixels per heatmap pixel.
         sigma: In heatmap pixels.
     """
-    (height, width), reach = size, int(3 * sigma)
-    targets = np.zeros((*joints.shape[:2], height, width), np.float32)
+    pixels, cells = np.array(input_size[::-1]), np.array(size[::-1])  # width first
+    reach = 3 * sigma
+    targets = np.zeros((*joints.shape[:2], *size), np.float32)
     weights = visible.astype(np.float32)
     for n in range(joints.shape[0]):
         for k in range(joints.shape[1]):
-            x, y = int(joints[n, k, 0] / stride + 0.5), int(joints[n, k, 1] / stride + 0.5)
-            if x - reach >= width or y - reach >= height or x + reach < 0 or y + reach < 0:
+            stride = pixels / cells
+            x, y = int(joints[n, k, 0] / stride[0] + 0.5), int(joints[n, k, 1] / stride[1] + 0.5)
+            first, last = [x - reach, y - reach], [x + reach + 1, y + reach + 1]
+            if first[0] >= cells[0] or first[1] >= cells[1] or last[0] <= 0 or last[1] <= 0:
                 weights[n, k] = 0
-            if weights[n, k] == 0:
                 continue
-            steps = np.arange(0, 2 * reach + 1, dtype=np.float32)
-            patch = np.exp(-((steps - reach) ** 2 + (steps[:, None] - reach) ** 2) / (2 * sigma**2))
-            left, right = max(0, x - reach), min(x + reach + 1, width)
-            top, bottom = max(0, y - reach), min(y + reach + 1, height)
-            targets[n, k, top:bottom, left:right] = patch[
-                top - y + reach : bottom - y + reach, left - x + reach : right - x + reach
-            ]
+            steps = np.arange(0, 2 * reach + 1, 1, np.float32)
+            patch = np.exp(-((steps - reach) ** 2 + (steps[:, np.newaxis] - reach) ** 2) / (2 * sigma**2))
+            left, right = max(0, first[0]), min(last[0], cells[0])
+            top, bottom = max(0, first[1]), min(last[1], cells[1])
+            if weights[n, k] > 0.5:
+                targets[n, k, top:bottom, left:right] = patch[
+                    top - first[1] : bottom - first[1], left - first[0] : right - first[0]
+                ]
     return targets, weights
 
 
 def encode_cal(
-    points: Array, visible: Array, size: tuple[int, int], sigma: float, radius: float
+    points: Array, visible: Array, size: tuple[int, int], sigma: float, radius: float, scale: float = 1.0
 ) -> tuple[Array, Array, Array, Array]:
     """CAL: dense Gaussian, offset field, disk and Gaussian mask of each joint, as its data loader makes them.
+
+    As published, a grid of integers is laid out for every joint, and the disk is one of integers, so that
+    NumPy goes over to double precision and back.
 
     Args:
         points: ``(B, K, 2)`` in heatmap pixels.
@@ -69,6 +78,7 @@ def encode_cal(
         size: Height and width of the maps.
         sigma: In heatmap pixels.
         radius: In heatmap pixels.
+        scale: What offsets are divided by.
 
     Returns:
         Heatmaps ``(B, K, h, w)``, offsets ``(B, K, 2, h, w)``, disks and Gaussian masks ``(B, K, h, w)``.
@@ -81,14 +91,16 @@ def encode_cal(
         for k in range(points.shape[1]):
             if visible[n, k] == 0:
                 continue
-            columns = np.arange(width, dtype=np.float32)[None].repeat(height, axis=0)
-            rows = np.arange(height, dtype=np.float32)[:, None].repeat(width, axis=1)
-            field = np.stack([points[n, k, 0] - columns, points[n, k, 1] - rows])
-            square = field[0] ** 2 + field[1] ** 2
+            columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+            field = np.empty((2, height, width), np.float32)
+            field[0], field[1] = points[n, k, 0] - columns, points[n, k, 1] - rows
+            square = np.sum(field * field, axis=0)
             gaussian = np.exp(-square / (2 * sigma**2))
             gaussian[gaussian < np.finfo(gaussian.dtype).eps * gaussian.max()] = 0
-            disk = (square <= radius**2).astype(np.float32)
-            heatmaps[n, k], offsets[n, k], disks[n, k] = gaussian, field * disk, disk
+            disk = np.where(square <= radius**2, 1, 0)
+            field /= scale
+            field *= disk
+            heatmaps[n, k], offsets[n, k], disks[n, k] = gaussian, field, disk
             gaussian_masks[n, k] = np.exp(-square / (2 * sigma**2)) / sigma * disk
     return heatmaps, offsets, disks, gaussian_masks
 

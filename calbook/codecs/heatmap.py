@@ -35,10 +35,10 @@ def draw_gaussians(
     pixels = nearest_pixel(points.detach())
     reach = int(3 * sigma + 0.5)
     counts &= window_hits(pixels, reach, codec.heatmap_size)
-    dx, dy = pixel_offsets(points if center == "joint" else pixels, codec.heatmap_size)
+    px, py = pixel_offsets(pixels, codec.heatmap_size)
+    dx, dy = (px, py) if center == "pixel" else pixel_offsets(points, codec.heatmap_size)
     across, down = gaussians(dx, dy, sigma)  # (B, K, 1, w) and (B, K, h, 1)
     if support == "window":
-        px, py = pixel_offsets(pixels, codec.heatmap_size)
         across, down = across * (px.abs() <= reach), down * (py.abs() <= reach)
     weights = counts.to(points.dtype)
     return Targets(heatmaps=down * (across * weights[..., None, None]), weights=weights)

@@ -42,7 +42,7 @@ def test_encoding_is_that_of_the_loops(loops):
     joints = 4 * points
     codec = build_codec("heatmap", INPUT, SIZE, convention="biased")
     targets = codec.encode(torch.from_numpy(joints), torch.from_numpy(visible))
-    heatmaps, _ = loops.encode_heatmap(joints, visible, SIZE, 4.0, 1.0)
+    heatmaps, _ = loops.encode_heatmap(joints, visible, INPUT, SIZE, 1)
     np.testing.assert_allclose(targets.heatmaps, heatmaps, atol=1e-6)
 
 
