@@ -82,7 +82,7 @@ def main() -> None:
         "clock": timing.clock(args.device),
         "smoother_of_the_loop": loops.SMOOTHER,
         "allocator": "glibc, freed memory kept",
-        "encode_cal": "loop: heatmap, offsets over 1.5, disk, Gaussian mask, as published; package: heatmap, offsets, disk",
+        "encode_cal": "loop: heatmap, offsets, disk and Gaussian mask, as published; package: heatmap, offsets, disk",
     }
     file = args.out / f"codecs-{args.device}.json"
     results.write(
