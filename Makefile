@@ -3,8 +3,9 @@
 PYTHON ?= python3
 TORCH ?= default
 BIN = .venv/bin
-# Threads that spin at barriers make everything slower when cores are shared.
+# How threads wait for each other: `calbook/threads.py` says why.
 export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 10000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test coverage lint check serve editions lab reproduce bench lock clean

@@ -22,7 +22,7 @@ from typing import Any
 
 import common
 
-from calbook import results
+from calbook import results, threads
 
 TARGETS = {  # of the project: how many times as fast as the published way
     "train float32": 1.35,
@@ -79,11 +79,14 @@ def work(variant: str, name: str, batch: int, size: tuple[int, int]) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, list[list[float]]]:
     """[wall, cpu] seconds of every round of every variant; the variants take turns."""
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(options.threads),
-        "MKL_NUM_THREADS": str(options.threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
+    environment = (
+        os.environ
+        | {
+            "OMP_NUM_THREADS": str(options.threads),
+            "MKL_NUM_THREADS": str(options.threads),
+        }
+        | threads.WAITING
+    )
     workers = {}
     for variant in VARIANTS:
         command = [sys.executable, __file__, "--worker", variant, "--model", options.model]

@@ -16,6 +16,7 @@ SECTIONS = {
     "losses": ("bench_losses", "losses-cpu.json"),
     "loader": ("bench_loader", "loader-cpu.json"),
     "training": ("bench_training", "bench_training-cpu.json"),
+    "waiting": ("bench_waiting", "waiting-cpu.json"),
     "inference": ("bench_inference", "inference-cpu.json"),
     "synthetic": ("bench_synthetic", "synthetic-cpu.json"),
     "book": ("bench_book", "book-cpu.json"),

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "calbook"
 LAYERS = [
-    {"geometry", "skeletons", "poses", "options", "results"},
+    {"geometry", "skeletons", "poses", "options", "results", "threads"},
     {"codecs", "gmm", "losses", "models", "data", "metrics", "method"},
     {"runs", "training", "inference"},
     {"ceiling", "quantization", "experiments"},

@@ -1,12 +1,14 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny_coco
 
 import calbook
-from calbook import cli
+from calbook import cli, threads
 
 
 def run(*arguments):
@@ -41,6 +43,18 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", [(), ("data",), *COMMANDS])
+def test_threads_wait_as_the_environment_says_or_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert run("info") == 0
+    assert (os.environ["GOMP_SPINCOUNT"], os.environ["OMP_WAIT_POLICY"]) == ("7", threads.WAITING["OMP_WAIT_POLICY"])
+
+
+def test_make_lets_threads_wait_as_the_command_does() -> None:
+    lines = (Path(__file__).parents[1] / "Makefile").read_text().splitlines()
+    assert {f"export {name} = {value}" for name, value in threads.WAITING.items()} <= set(lines)
+
+
 def test_every_help_has_an_example(command, capsys):
     assert run(*command, "--help") == 0
     assert f"example:\n  calbook {' '.join(command)}" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import calbook
+from calbook import threads
 from calbook.cli.common import Parser, say
 from calbook.data.defects import DataError
 from calbook.results import ResultsError
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    threads.wait_briefly()
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))

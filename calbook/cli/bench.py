@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -133,7 +132,7 @@ def _run(script: Path, options: argparse.Namespace) -> int:
     command = [sys.executable, str(script)]
     command += ["--rounds", str(options.rounds)] if options.rounds else []
     command += ["--out", str(options.out)] if options.out != RESULTS else []
-    return subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}).returncode
+    return subprocess.run(command).returncode
 
 
 def _show(name: str, script: Path, records: dict[str, dict[str, Any]]) -> None:
