@@ -6,6 +6,7 @@ again, and a row that two tables show is run once.
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -218,6 +219,7 @@ def run_job(job: Job, place: Place) -> Path | None:
         figures |= {
             "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
             "weights": trained.weights_hash,
+            "start": _digest(_start(experiment, place)),
             "curve": [_validation(line) for line in lines if line["kind"] == "validation"],
             "losses": [_training(line) for line in lines if line["kind"] == "train"],
             "training_seconds": _seconds(lines),
@@ -285,6 +287,11 @@ def _start(experiment: Experiment, place: Place) -> str | None:
         remedy = "put the ImageNet weights there that the published runs begin from"
         raise DataError(Defect(str(file), "", "", "missing", remedy))
     return str(file)
+
+
+def _digest(file: str | None) -> str:
+    """SHA-256 of the weights that a training begins from: rows of one table have the same, or cannot be compared."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 @contextmanager
