@@ -6,7 +6,9 @@ The plain loop is what a reader of the published code writes first: for each per
 open the picture, cut the crop, run the network on it and on its mirror image, decode,
 map back. Both do the flip test, both sample without smoothing. The two take turns.
 Memory is the largest resident set of a child process that predicts 1,000 people, and of
-one that predicts 10,000, with the same small network.
+one that predicts 10,000, with the same small network: once with ``predict_people``, which
+holds the annotations and returns all poses, once with ``stream``, whose poses are dropped
+as they come.
 
 Writes results/inference-cpu.json.
 """
@@ -19,7 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +36,13 @@ from calbook.data import coco
 from calbook.data.pictures import normalize
 from calbook.data.synthetic import write_coco
 from calbook.geometry import Size
-from calbook.inference import Cutter, annotated_boxes, average_maps, mirrored_maps, predict_people
+from calbook.inference import Cutter, Job, annotated_boxes, average_maps, mirrored_maps, predict_people, stream
 from calbook.models import build_model
 from calbook.models.folding import fast_inference
 
 PICTURES, PICTURE_SIZE = 48, (480, 640)
 CROWDS = (1_000, 10_000)
+WAYS = {"predict_people": "with all annotations and poses", "stream": "which keeps neither"}
 
 
 @torch.no_grad()
@@ -117,12 +122,18 @@ def measure_speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def child(folder: Path, count: int) -> None:
-    """Predict ``count`` people and print the largest resident set in MB."""
+def child(folder: Path, way: str, count: int) -> None:
+    """Predict ``count`` people in one of ``WAYS`` and print the largest resident set in MB."""
     torch.set_num_threads(1)
-    people = crowd(coco.read_split(folder, "val2017"), count)
-    codec = build_codec("cal", (64, 48), (16, 12))
-    predict_people(build_model("cal-hrnet-tiny"), codec, people)
+    model, codec = build_model("cal-hrnet-tiny"), build_codec("cal", (64, 48), (16, 12))
+    people = coco.read_split(folder, "val2017")
+    if way == "predict_people":
+        predict_people(model, codec, crowd(people, count))
+    else:
+        boxes = annotated_boxes(people).boxes
+        rows = (index % len(people) for index in range(count))
+        jobs = (Job(row, partial(people.picture, row), boxes[row : row + 1]) for row in rows)
+        deque(stream(model, codec, jobs, mirror=people.skeleton.mirror), maxlen=0)
     print(json.dumps(peak_megabytes()))
 
 
@@ -138,16 +149,19 @@ def peak_megabytes() -> float:
 def measure_memory(folder: Path, repeats: int) -> dict[str, Any]:
     """Largest resident sets, in MB; the median of a few processes each."""
     figures: dict[str, Any] = {}
-    for count in CROWDS:
-        found = []
-        for _ in range(repeats):
-            command = [sys.executable, __file__, "--child", str(count), "--folder", str(folder)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            found.append(json.loads(output))
-        figures[f"peak_mb_{count}_people"] = round(statistics.median(found), 1)
-        figures[f"peak_mb_{count}_people_range"] = [round(min(found), 1), round(max(found), 1)]
-    small, large = (figures[f"peak_mb_{count}_people"] for count in CROWDS)
-    return figures | {"growth": round(large / small, 4)}
+    for way in WAYS:
+        peaks = {}
+        for count in CROWDS:
+            found = []
+            for _ in range(repeats):
+                command = [sys.executable, __file__, "--child", way, str(count), "--folder", str(folder)]
+                output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                found.append(json.loads(output))
+            peaks[count] = statistics.median(found)
+            figures[f"{way}_peak_mb_{count}_people"] = round(peaks[count], 1)
+            figures[f"{way}_peak_mb_{count}_people_range"] = [round(min(found), 1), round(max(found), 1)]
+        figures[f"{way}_growth"] = round(peaks[CROWDS[1]] / peaks[CROWDS[0]], 4)
+    return figures
 
 
 def table(record: dict[str, Any]) -> str:
@@ -165,8 +179,12 @@ def table(record: dict[str, Any]) -> str:
         loop, package = (speed[f"{clock}_{way}_people_per_second"] for way in ("loop", "package"))
         ratio = common.times(speed[f"{clock}_ratio"], speed[f"{clock}_ratio_range"])
         lines.append(f"| {clock} | {loop:.1f} | {package:.1f} | {ratio} |")
-    peaks = " and ".join(f"{memory[f'peak_mb_{crowd}_people']:.0f} MB with {crowd:,}" for crowd in CROWDS)
-    return "\n".join([*lines, "", f"Peak memory of a process: {peaks} people."])
+    lines += ["", "| peak memory of a process | " + " | ".join(f"{crowd:,} people (MB)" for crowd in CROWDS) + " |"]
+    lines.append("| --- |" + " ---: |" * len(CROWDS))
+    for way, remark in WAYS.items():
+        peaks = (f"{memory[f'{way}_peak_mb_{crowd}_people']:.0f}" for crowd in CROWDS)
+        lines.append(f"| `{way}`, {remark} | " + " | ".join(peaks) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -175,11 +193,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[128, 96], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--people", type=int, default=96)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.folder, options.child)
+        child(options.folder, options.child[0], int(options.child[1]))
         return
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()

@@ -1,11 +1,13 @@
 """How the threads of one process wait for each other.
 
 A network is hundreds of short parallel pieces, and OpenMP reads how threads wait
-between them once, when PyTorch is loaded. Its own choice spins for milliseconds: where
-cores are shared, a training step then takes up to ten times as long. Sleeping at once
-(``OMP_WAIT_POLICY=PASSIVE`` alone) is slow on a quiet machine, where waking up costs
-more than the work: two threads are then slower than one. Ten thousand turns of an empty
-loop, some microseconds, are right for both (``benchmarks/bench_waiting.py``).
+between them once, when PyTorch is loaded. Its own choice spins for milliseconds, which
+takes the cores from whoever needs them. Sleeping at once (``OMP_WAIT_POLICY=PASSIVE``
+alone) costs more than the work where the pieces are short: on a quiet machine two threads
+can then be slower than one. Ten thousand turns of an empty loop, some microseconds, are as
+fast there as spinning for long. Where other programs keep the cores busy no way of waiting
+helps: one thread (``OMP_NUM_THREADS=1``) is then faster than two. Measured by
+``benchmarks/bench_waiting.py``.
 """
 
 import os
