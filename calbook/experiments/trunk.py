@@ -24,6 +24,7 @@ from calbook.experiments.presets import PRESETS
 from calbook.experiments.sets import build_loader
 from calbook.geometry import Size, stride
 from calbook.method import STRIDE
+from calbook.results import REPOSITORY, write_atomically
 from calbook.training import normalize
 from calbook.training.folder import save_tensors
 
@@ -32,6 +33,7 @@ BACKGROUND = 0.1  # weight of pixels that belong to no limb, which are nine in t
 SEED = 97  # of the trunk; no run has it
 RATE = 2e-3  # of Adam; a tenth of it in the last third
 
+KEPT = REPOSITORY / "experiments" / "networks"  # trunks that the committed rows began from
 
 # Whose crops and network the trunk of a backbone learns with, whichever row asks first.
 _TEMPLATES = {
@@ -93,7 +95,10 @@ class _Labeller(nn.Module):
 
 
 def trunk_weights(experiment: Experiment, root: Path, runs: Path, progress: bool = False) -> Path:
-    """The file of the neutral trunk for an experiment's network, trained if it is not there yet.
+    """The file of the neutral trunk for an experiment's network: in the folder of the runs, else kept, else trained.
+
+    All rows of a table begin from the same one, on whatever machine they are run: training the
+    trunk anew gives the same but for rounding.
 
     Args:
         experiment: At a preset that begins from the neutral trunk.
@@ -104,7 +109,11 @@ def trunk_weights(experiment: Experiment, root: Path, runs: Path, progress: bool
     file = runs / experiment.preset / f"trunk-{experiment.backbone}.safetensors"
     if not file.exists():
         with exclusively(file):
-            if not file.exists():
+            if file.exists():
+                pass
+            elif (kept := KEPT / f"trunk-{experiment.backbone}-{experiment.preset}.safetensors").exists():
+                write_atomically(file, kept.read_bytes())
+            else:
                 _train(experiment, root, file, progress)
     return file
 

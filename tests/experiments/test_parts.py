@@ -8,8 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from calbook import experiments
 from calbook.data.defects import DataError
+from calbook.experiments import get, trunk
 from calbook.experiments.displacement import describe, displacements
 from calbook.experiments.experiment import Evaluation
+from calbook.experiments.presets import PRESETS
 from calbook.experiments.scoring import codec_of
 from calbook.experiments.search import best_rates
 from calbook.experiments.sets import SPLITS, people_of, prepare
@@ -19,6 +21,7 @@ from calbook.geometry import box_to_crop, stride
 from calbook.method import Method
 from calbook.models import build_model
 from calbook.skeletons import COCO
+from calbook.training.folder import load_numbers
 from calbook.training.network import warm_start
 
 
@@ -62,6 +65,18 @@ def test_every_method_begins_from_the_whole_trunk_and_from_nothing_more(tmp_path
     assert all(torch.equal(after[key], value) for key, value in trunk.items())
     assert all(torch.equal(after[key], before[key]) for key in after if not key.startswith("trunk."))
     assert load_file(tmp_path / "trunk.safetensors").keys() == trunk.keys()
+
+
+def test_the_kept_trunk_is_what_the_laptop_preset_asks_for_and_is_trained_no_second_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(trunk, "_train", lambda *_: pytest.fail("trained"))
+    experiment = get("cal-w32-64x48").at("laptop")
+    file = trunk.trunk_weights(experiment, tmp_path / "data", tmp_path / "runs")
+    assert file == tmp_path / "runs" / "laptop" / "trunk-tiny.safetensors"
+    assert file.read_bytes() == (trunk.KEPT / "trunk-tiny-laptop.safetensors").read_bytes()
+    assert load_numbers(file)["steps"] == PRESETS["laptop"].trunk_steps
+    tensors, model = load_file(file), experiment.method.build_model(17)
+    shapes = {key: value.shape for key, value in model.state_dict().items() if key.startswith("trunk.")}
+    assert {key: value.shape for key, value in tensors.items()} == shapes
 
 
 def test_displacements_are_described():

@@ -1,6 +1,7 @@
 """Nothing is lost, nothing is counted twice, nothing is changed unnoticed."""
 
 import fcntl
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -52,6 +53,8 @@ def test_a_results_file_says_all(undisturbed):
     assert found["displacements"]["joints"] > 0
     assert found["curve"][-1]["stage"] == 2
     assert found["weights"] == runs.load(job().folder(undisturbed.runs), "last").weights_hash
+    trunk = undisturbed.runs / "smoke" / "trunk-tiny.safetensors"
+    assert found["start"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
     assert found["parameters"] == sum(p.numel() for p in job().experiment.method.build_model(17).parameters())
 
 
