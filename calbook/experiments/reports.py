@@ -1,5 +1,6 @@
 """Ours beside theirs: tables made from results files and the published figures, never typed."""
 
+import hashlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from calbook.experiments.presets import PresetName
 from calbook.experiments.running import ROWS, Job, settings_of
 from calbook.experiments.search import SEARCH_TABLE, best_rates
 from calbook.experiments.tables import Row
+from calbook.experiments.trunk import kept_trunk
 from calbook.results import ResultsError
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
@@ -183,7 +185,7 @@ def check_rows(rows: Path = ROWS) -> int:
     """Check all results files of rows against what can be computed again.
 
     The digest of each (``results.read``), its name, its settings as those of the experiment that it
-    names, and the number of its network's parameters.
+    names, the number of its network's parameters, and that it began from the kept trunk where there is one.
 
     Returns:
         How many files there are.
@@ -218,3 +220,8 @@ def _compare(file: Path, job: Job, record: dict[str, Any], rows: Path) -> None:
         parameters = sum(parameter.numel() for parameter in network.parameters())
         if job.experiment.data.source != "mpii" and record["figures"]["parameters"] != parameters:
             raise ResultsError(f"{file}: figures.parameters: the network has {parameters}; run it again")
+    kept, start = kept_trunk(job.experiment), record["figures"].get("start")  # older rows do not say
+    if start and kept.exists() and start != hashlib.sha256(kept.read_bytes()).hexdigest():
+        raise ResultsError(
+            f"{file}: figures.start: not the trunk that is kept, {kept.name}; run it again from that one"
+        )

@@ -111,11 +111,16 @@ def trunk_weights(experiment: Experiment, root: Path, runs: Path, progress: bool
         with exclusively(file):
             if file.exists():
                 pass
-            elif (kept := KEPT / f"trunk-{experiment.backbone}-{experiment.preset}.safetensors").exists():
-                write_atomically(file, kept.read_bytes())
+            elif kept_trunk(experiment).exists():
+                write_atomically(file, kept_trunk(experiment).read_bytes())
             else:
                 _train(experiment, root, file, progress)
     return file
+
+
+def kept_trunk(experiment: Experiment) -> Path:
+    """Where the trunk of an experiment's network would be kept; rows of few presets are committed."""
+    return KEPT / f"trunk-{experiment.backbone}-{experiment.preset}.safetensors"
 
 
 def _train(experiment: Experiment, root: Path, file: Path, progress: bool) -> None:

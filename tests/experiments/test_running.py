@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from calbook import cli, results, runs
-from calbook.experiments import reports, running
+from calbook.experiments import reports, running, trunk
 from calbook.experiments.presets import PRESETS
 from calbook.experiments.running import Job, Place, is_done, jobs_of, run_jobs, settings_of
 from calbook.results import ResultsError
@@ -53,8 +53,8 @@ def test_a_results_file_says_all(undisturbed):
     assert found["displacements"]["joints"] > 0
     assert found["curve"][-1]["stage"] == 2
     assert found["weights"] == runs.load(job().folder(undisturbed.runs), "last").weights_hash
-    trunk = undisturbed.runs / "smoke" / "trunk-tiny.safetensors"
-    assert found["start"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
+    start = undisturbed.runs / "smoke" / "trunk-tiny.safetensors"
+    assert found["start"] == hashlib.sha256(start.read_bytes()).hexdigest()
     assert found["parameters"] == sum(p.numel() for p in job().experiment.method.build_model(17).parameters())
 
 
@@ -220,6 +220,16 @@ def test_forged_results_are_noticed(tmp_path, change, message):
     write(tmp_path, job(), {"val2017": {"AP": 0.99}}, settings, **more)
     with pytest.raises(ResultsError, match=message):
         reports.check_rows(tmp_path)
+
+
+def test_a_row_from_another_trunk_is_noticed(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(trunk, "KEPT", tmp_path)
+    kept = tmp_path / "trunk-tiny-smoke.safetensors"
+    shutil.copy(undisturbed.runs / "smoke" / "trunk-tiny.safetensors", kept)
+    assert reports.check_rows(undisturbed.rows) == 1
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    with pytest.raises(ResultsError, match=r"figures\.start: not the trunk that is kept, trunk-tiny-smoke"):
+        reports.check_rows(undisturbed.rows)
 
 
 def test_committed_rows_are_what_their_experiments_write():
