@@ -8,8 +8,7 @@ by three quarters of a heatmap pixel; the published remedy (SimpleBaseline, HRNe
 moves the mirrored map by one pixel, which leaves a quarter: ``shift``.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from calbook import geometry
 from calbook.codecs.base import Codec
 from calbook.data.pictures import normalize
+from calbook.models.modes import evaluating
 from calbook.poses import Pose, PoseMaps
 
 
@@ -27,7 +27,7 @@ def predict_crops(
 
     Args:
         model: From normalised images to ``PoseMaps``, on the device of the images. It is
-            run in evaluation mode and left in the mode in which it was.
+            run in evaluation mode; its parts are left in the modes in which they were.
         codec: Decodes the maps.
         images: ``(B, 3, H, W)`` in [0, 1].
         mirror: ``Skeleton.mirror`` for the flip test, None for a single look.
@@ -84,15 +84,3 @@ def average_maps(first: PoseMaps, second: PoseMaps) -> PoseMaps:
 
 def _one_pixel_right(maps: Tensor) -> Tensor:
     return torch.cat([maps[..., :1], maps[..., :-1]], dim=-1)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block, then the mode from before."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()

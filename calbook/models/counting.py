@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from calbook.geometry import Size
+from calbook.models.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,10 @@ def count(model: nn.Module, input_size: Size) -> Cost:
     convolutions = [part for part in model.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
     hooks = [part.register_forward_hook(add) for part in convolutions]
     parameter = next(model.parameters())
-    training = {part: part.training for part in model.modules()}
     try:
-        with torch.inference_mode():
-            model.eval()(torch.zeros(1, 3, *input_size, dtype=parameter.dtype, device=parameter.device))
+        with torch.inference_mode(), evaluating(model):
+            model(torch.zeros(1, 3, *input_size, dtype=parameter.dtype, device=parameter.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for part, mode in training.items():
-            part.training = mode
     return Cost(sum(p.numel() for p in model.parameters()), macs, published)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from calbook import gmm
 from calbook.codecs.base import Codec
 from calbook.method import Method
+from calbook.models.modes import evaluating
 from calbook.training.average import MovingAverage
 from calbook.training.config import TrainingConfig
 from calbook.training.step import ADVICE, NonFiniteLossError
@@ -75,12 +76,12 @@ class Learner:
 
         Of several processes each has the first one's running statistics, as at the next step anyway.
         """
-        with nullcontext() if self.average is None else self.average.in_place_of(self.network), torch.no_grad():
+        weights = nullcontext() if self.average is None else self.average.in_place_of(self.network)
+        with weights, torch.no_grad(), evaluating(self.network):
             if self._fabric.world_size > 1:
                 for buffer in self.network.buffers():
                     dist.broadcast(buffer, 0)
-            yield self.network.eval()
-        self.network.train()
+            yield self.network
 
     def score(self, validate: Validate) -> dict[str, float]:
         """Figures of the network as it is, on every process."""
@@ -136,11 +137,14 @@ def _flatten(network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
 
 @torch.no_grad()
 def _restore(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Undo ``_flatten``; all goes where the parameter is, and all but Adam's count of steps into its layout."""
-    kinds = {name.split(".")[1] for name in tensors if name.startswith("optimizer.")}
-    for name, parameter in network.named_parameters():
-        for kind in kinds:
-            value = tensors[f"optimizer.{kind}.{name}"]
-            optimizer.state[parameter][kind] = (
-                value.to(parameter.device, copy=True) if kind == "step" else torch.empty_like(parameter).copy_(value)
-            )
+    """Undo ``_flatten``; all goes where the parameter is, and all but Adam's count of steps into its layout.
+
+    A parameter that never had a gradient, such as those of a branch that the loss does not read, has no state.
+    """
+    parameters = dict(network.named_parameters())
+    for key, value in _part(tensors, "optimizer.").items():
+        kind, _, name = key.partition(".")
+        parameter = parameters[name]
+        optimizer.state[parameter][kind] = (
+            value.to(parameter.device, copy=True) if kind == "step" else torch.empty_like(parameter).copy_(value)
+        )

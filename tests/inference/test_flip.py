@@ -153,8 +153,8 @@ def test_bias_of_the_mirrored_map(convention, shift, bias):
 
 def test_a_network_is_left_in_its_mode(networks, pictures):
     model = build_model("hrnet-tiny").train()
-    statistics = model.state_dict()["bn1.running_mean"].clone() if "bn1.running_mean" in model.state_dict() else None
+    frozen = model.get_submodule("trunk.stem.0.1").eval()
+    statistics = {name: value.clone() for name, value in model.named_buffers()}
     predict_crops(model, CODECS["argmax"][1], pictures)
-    assert model.training
-    if statistics is not None:
-        assert torch.equal(statistics, model.state_dict()["bn1.running_mean"])
+    assert [part for part in model.modules() if not part.training] == [frozen]
+    assert all(torch.equal(value, statistics[name]) for name, value in model.named_buffers())
