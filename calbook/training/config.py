@@ -50,11 +50,13 @@ class TrainingConfig:
             ("epochs", 0),
             ("mask_epochs", 0),
             ("batch_size", 1),
+            ("components", 1),
             ("validate_every", 1),
             ("log_every", 1),
         ):
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, got {value}")
         if self.all_epochs < 1:
             raise ValueError("epochs and mask_epochs are both 0: there is nothing to train")
         for name in ("learning_rate", "drop", "clip"):

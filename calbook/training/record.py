@@ -43,6 +43,7 @@ class Recorder:
         self._config, self._batches = config, batches
         self._lines = run.metrics.open("ab")
         self._lines.truncate(min(length, self._lines.seek(0, os.SEEK_END)))
+        self._lines.seek(0, os.SEEK_END)  # ``flush`` tells this place, which truncating leaves behind the new end
         self._events = SummaryWriter(str(run.path / "tensorboard"), purge_step=learner.step + 1, flush_secs=30)
         size = config.batch_size
         self._bar = tqdm(

@@ -21,6 +21,7 @@ from calbook.runs import RunFolder
 from calbook.training import NonFiniteLossError, TrainingConfig, build_fabric, curves, fit, learn, train_epoch
 from calbook.training.average import MovingAverage
 from calbook.training.folder import checkpoint, load_numbers
+from calbook.training.keeper import Keeper
 from calbook.training.learner import Learner
 from calbook.training.network import build_network
 from calbook.training.record import read_metrics
@@ -287,6 +288,40 @@ def test_a_run_continues_with_channels_last_and_half_precision(tmp_path: Path) -
     assert all(ours[name].equal(value) for name, value in theirs.items())
 
 
+def test_a_run_stopped_after_the_same_validation_again_and_again_has_its_lines_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is behind the checkpoint: each continuation cuts it off, and writes it anew."""
+
+    def stopping(self: Keeper, figures: dict[str, float]) -> None:
+        validated(self, figures)
+        raise KeyboardInterrupt
+
+    validated = Keeper.after_validation
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "after_validation", stopping)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "run")
+    run(tmp_path / "run")
+    assert [line["step"] for line in lines(tmp_path / "run", "validation")] == [5, 10, 15, 20]
+
+
+def test_a_run_continues_where_the_loss_does_not_read_all_of_the_network(tmp_path: Path) -> None:
+    """Weights without gradients have no state in the optimiser."""
+    method = Method("cal-hrnet-tiny", "heatmap", "heatmap", (32, 32), {"head_blocks": 1})
+    config = replace(PLAIN, epochs=1, mask_epochs=0, batch_size=2)
+    loader = _Larger(batches=2, batch_size=2)
+    fit(method, loader, None, config, RunFolder(tmp_path / "run"))
+    assert fit(method, loader, None, config, RunFolder(tmp_path / "run"), resume=True).steps == 2
+
+
+class _Larger(MicroLoader):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Crops]:
+        for crops in super().epoch(epoch, start):
+            yield crops._replace(images=nn.functional.interpolate(crops.images, (32, 32)))
+
+
 class _Interrupted(MicroLoader):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Crops]:
         for number, crops in enumerate(super().epoch(epoch, start), start):
@@ -361,6 +396,7 @@ def test_a_warm_start_is_noted_and_not_repeated_when_resuming(tmp_path: Path) ->
     [
         ({"epochs": -1}, "epochs must be at least 0"),
         ({"epochs": 0, "mask_epochs": 0}, "nothing to train"),
+        ({"components": 0}, "components must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"clip": -1.0}, "clip must be above 0"),
         ({"average": 1.0}, "decay between 0 and 1"),
