@@ -194,7 +194,7 @@ def _parts(picture: Tensor, across: Tensor, down: Tensor) -> list[tuple[Tensor, 
     pictures = picture.expand(len(across), *picture.shape[-3:])
     most = max(len(across), 1)
     if picture.dtype == torch.uint8 and picture.device.type == "cpu":
-        most = max(1, _CACHED // max(pictures[0].numel(), 1))
+        most = max(1, _CACHED // max(pictures.shape[1:].numel(), 1))
     return list(zip(pictures.split(most), across.split(most), down.split(most), strict=True))
 
 

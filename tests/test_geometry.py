@@ -200,6 +200,11 @@ def test_sample_crops_is_bilinear_sampling(convention):
                 assert found[b, :, row, column].numpy() == pytest.approx(bilinear(picture.numpy(), x, y), abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_no_crops_of_a_picture_are_none(dtype):
+    assert geometry.sample_crops(torch.zeros(3, 8, 6, dtype=dtype), torch.zeros(0, 2, 3), (4, 3)).shape == (0, 3, 4, 3)
+
+
 def test_crop_of_the_whole_picture_is_the_picture():
     picture = torch.rand(3, 40, 30)
     whole = CropBox(torch.tensor([[14.5, 19.5]]), torch.tensor([[29.0, 39.0]]))

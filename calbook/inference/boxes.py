@@ -154,9 +154,8 @@ class PictureBoxes:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         document = load(self.path)
-        entries = _document_entries(document, self.path) if isinstance(document, dict) else document
         self._by_name: dict[str, list[tuple[int, list[float], float]]] = {}
-        for index, entry in enumerate(check_entries(entries, self.path, required=("bbox",))):
+        for index, entry in _numbered(document, self.path):
             name = entry.get("file_name", entry.get("image_id"))
             if not isinstance(name, str | int):
                 remedy = "write the picture's file_name, or its number as image_id"
@@ -182,14 +181,17 @@ class PictureBoxes:
         return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(scores), outside
 
 
-def _document_entries(document: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The boxes of a COCO document, with the names of their pictures."""
+def _numbered(document: Any, path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The boxes of a list or a COCO document, each with its place in it; of a document with their pictures' names."""
+    if not isinstance(document, dict):
+        return list(enumerate(check_entries(document, path, required=("bbox",))))
     images, annotations = document.get("images"), document.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise DataError(Defect(str(path), "", "", "has no lists images and annotations", _LAYOUT))
-    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
-    known = [entry for entry in annotations if isinstance(entry, dict) and entry.get("image_id") in names]
-    return [{"bbox": e.get("bbox"), "score": e.get("score", 1.0), "file_name": names[e["image_id"]]} for e in known]
+    sound = [image for image in images if isinstance(image, dict) and is_integer(image.get("id"))]
+    names = {image["id"]: image.get("file_name") for image in sound}
+    entries = enumerate(check_entries(annotations, path, required=("image_id", "bbox")))
+    return [(i, entry | {"file_name": names[entry["image_id"]]}) for i, entry in entries if entry["image_id"] in names]
 
 
 def _key(name: str) -> str:
@@ -199,4 +201,4 @@ def _key(name: str) -> str:
     ('785', '785', 'me', 'me')
     """
     stem = PurePosixPath(name).stem
-    return str(int(stem)) if stem.isdecimal() else stem
+    return (stem.lstrip("0") or "0") if stem.isdecimal() else stem

@@ -229,12 +229,13 @@ class _Queue:
 
     def finish(self) -> Iterator[PicturePoses]:
         """Run what is left."""
-        if any(len(images) for _, images in self.waiting):
-            self._run()
+        self._run()
         yield from self._finished()
 
     def _run(self) -> None:
-        """One batch through the network."""
+        """One batch through the network, if any crop waits for it."""
+        if not any(len(images) for _, images in self.waiting):
+            return
         room, batch, rest = self.batch_size, [], []
         for entry, images in self.waiting:
             batch.append((entry, images[:room]))

@@ -97,12 +97,13 @@ def soft_oks_nms(
     order, similar = _ranked(coords, scores, person_scores, areas, sigmas, joint_threshold)
     decay = torch.exp(-similar.square() / threshold)  # (N, N)
     left = person_scores[order]
+    waiting = torch.ones_like(order, dtype=torch.bool)
     taken: list[Tensor] = []
     for _ in range(min(limit, len(order))):
-        best = left.argmax()
+        best = torch.where(waiting, left, -torch.inf).argmax()
         taken.append(best)
+        waiting[best] = False
         left = left * decay[best]
-        left[best] = -torch.inf
     return order[torch.stack(taken)] if taken else order
 
 

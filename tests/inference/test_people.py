@@ -111,6 +111,14 @@ def test_a_crowd_in_one_picture(network, codec):
     torch.testing.assert_close(found.coords, again.coords, atol=1e-5, rtol=1e-6)
 
 
+def test_pictures_that_fill_the_memory_with_the_batch(network, codec, monkeypatch):
+    """Eight photographs of twelve million pixels, a person in each, in batches of eight: no crop is left to wait."""
+    monkeypatch.setattr(importlib.import_module("calbook.inference.stream"), "HELD_BYTES", 2 * 3 * 40 * 30 - 1)
+    box = torch.tensor([[0.0, 0.0, 30.0, 40.0]])
+    jobs = [Job(key, lambda: torch.zeros(3, 40, 30, dtype=torch.uint8), box) for key in range(5)]
+    assert [found.key for found in stream(network, codec, jobs, batch_size=2, keep_pictures=True)] == list(range(5))
+
+
 def test_memory_that_is_too_small_halves_the_batch(network, codec, people, expected, monkeypatch):
     module = importlib.import_module("calbook.inference.stream")  # the name itself is the function
     sizes = []

@@ -133,6 +133,7 @@ class TestPredict:
             (["{picture}", "--boxes", "{nobody}"], "no box is of one of these pictures"),
             (["{picture}", "--boxes", "{malformed}"], "entry 0: bbox: missing"),
             (["{picture}", "--shrink", "0.5"], "neither a factor"),
+            (["{picture}", "--boxes", "{list}"], "list.json: entry 0: image_id: [1], not an integer"),
             (["{picture}", "--detector"], "the person detector's weights are not on this machine"),
             ([], "the following arguments are required: PICTURE"),
         ],
@@ -142,8 +143,9 @@ class TestPredict:
         (tmp_path / "empty").mkdir()
         (tmp_path / "nobody.json").write_text("[]")
         (tmp_path / "malformed.json").write_text('[{"file_name": "a.png"}]')
+        (tmp_path / "list.json").write_text('{"images": [{"id": [1]}], "annotations": [{"bbox": 0, "image_id": [1]}]}')
         places = {"empty": tmp_path / "empty", "picture": photograph(tmp_path / "a.png")}
-        places |= {name: tmp_path / f"{name}.json" for name in ("nobody", "malformed")}
+        places |= {name: tmp_path / f"{name}.json" for name in ("nobody", "malformed", "list")}
         words = [word.format(**places) for word in arguments]
         status, out, err = calbook("predict", run_folder, *words, *(["--out", tmp_path / "o"] if words else []))
         assert (status, out) == (2, "")

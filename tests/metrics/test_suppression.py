@@ -92,6 +92,12 @@ def test_soft_suppression_is_the_rule(count, seed, limit):
     assert found.tolist() == brute_force_soft(coords, person_scores, areas, limit=limit)
 
 
+def test_soft_suppression_takes_no_pose_twice_where_nothing_is_left_of_the_scores():
+    """exp(-1 / threshold) is 0 in single precision here."""
+    same = (torch.zeros(3, 17, 2), torch.ones(3, 17), torch.tensor([0.7, 0.9, 0.8]), torch.full((3,), 1e4))
+    assert metrics.soft_oks_nms(*same, SIGMAS.float(), threshold=0.005).tolist() == [1, 2, 0]
+
+
 def test_a_chain_is_settled_from_the_best_down():
     """Each pose is like its neighbours only: 0 removes 1, so 2 stays, which removes 3, and so on."""
     count = 31
