@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=400, help="of each set")
-    parser.add_argument("--out", type=Path, default=results.RESULTS / "ch15_known_people.json")
+    parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder for the results file")
     options = parser.parse_args()
     begin = time.perf_counter()
     figures: dict[str, dict[str, dict[str, float]]] = {}
@@ -73,7 +73,7 @@ def main() -> None:
         }
         print(family, figures[family])
     results.write(
-        options.out,
+        options.out / "ch15_known_people.json",
         experiment="ch15_known_people",
         settings={"preset": "laptop", "pictures": options.pictures, "seeds": options.seeds},
         figures={"people": {name: len(people) for name, people in sets.items()}, "AP": figures},
