@@ -39,8 +39,13 @@ class Line:
 
     def ours(self, metric: str) -> list[float]:
         """Our figures in percent, one per seed; none where COCO has no person of the size asked for."""
-        found = [record["figures"]["evaluations"].get(self.evaluation, {}).get(metric) for record in self.records]
-        return [100 * value for value in found if value is not None and value >= 0]
+        return list(self.by_seed(metric).values())
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """The same by seed."""
+        scored = {int(record["settings"]["seed"]): record["figures"]["evaluations"] for record in self.records}
+        found = {seed: figures.get(self.evaluation, {}).get(metric) for seed, figures in scored.items()}
+        return {seed: 100 * value for seed, value in found.items() if value is not None and value >= 0}
 
     def theirs(self, metric: str) -> float | None:
         """The paper's figure in percent."""
@@ -74,7 +79,7 @@ def _records(run: Run, rows: Path) -> list[dict[str, Any]]:
         job = Job(run.experiment, int(record["settings"]["seed"]), "")
         if job.file(rows) == file and record["settings"] == settings_of(job):
             found.append(record)
-    return found
+    return sorted(found, key=lambda record: int(record["settings"]["seed"]))  # by name seed 10 comes before seed 2
 
 
 def headers(lines: Sequence[Line], name: str) -> list[str]:
@@ -211,9 +216,9 @@ def check_rows(rows: Path = ROWS) -> int:
 def _compare(file: Path, job: Job, record: dict[str, Any], rows: Path) -> None:
     if job.file(rows) != file:
         raise ResultsError(f"{file}: the name does not belong to its settings, {job.name}; run it again")
-    expected = settings_of(job)
-    for name, value in record["settings"].items():
-        if expected.get(name) != value:
+    expected, settings = settings_of(job), record["settings"]
+    for name in expected | settings:
+        if name not in settings or expected.get(name) != settings[name]:
             raise ResultsError(f"{file}: settings.{name}: not those of the experiment any more; run it again")
     if job.experiment.is_trained:
         network = job.experiment.method.build_model(17)

@@ -30,6 +30,7 @@ from calbook.experiments.upscaling import resolver_weights
 from calbook.options import nearest
 from calbook.runs import RunFolder
 from calbook.training import build_fabric, fit
+from calbook.training.folder import checkpoint, load_numbers
 from calbook.training.launch import processes
 from calbook.training.record import read_metrics
 
@@ -206,6 +207,7 @@ def run_job(job: Job, place: Place) -> Path | None:
         seconds = time.perf_counter() - begin
     else:
         run = RunFolder(job.folder(place.runs))
+        earlier = _spent(run)
         fabric = train(job, place, run)
         if not fabric.is_global_zero:
             return None
@@ -222,16 +224,16 @@ def run_job(job: Job, place: Place) -> Path | None:
             "start": _digest(_start(experiment, place)),
             "curve": [_validation(line) for line in lines if line["kind"] == "validation"],
             "losses": [_training(line) for line in lines if line["kind"] == "train"],
-            "training_seconds": _seconds(lines),
+            "training_seconds": lines[-1]["seconds"] if lines else 0.0,
         }
-        seconds = figures["training_seconds"] + time.perf_counter() - begin - _seconds(lines[-1:])
+        seconds = earlier + time.perf_counter() - begin
     settings = settings_of(job)
     results.write(
         job.file(place.rows),
         experiment="table row",
         settings=settings,
         figures=figures,
-        seconds=max(seconds, 0.0),
+        seconds=seconds,
         command=job.command,
     )
     return job.file(place.rows)
@@ -324,14 +326,9 @@ def _training(line: dict[str, Any]) -> dict[str, Any]:
     return kept | mixture
 
 
-def _seconds(lines: Sequence[dict[str, Any]]) -> float:
-    """Wall time of a training in all: the clock of each piece starts anew where it went on."""
-    total = last = 0.0
-    for line in lines:
-        if line["seconds"] < last:
-            total += last
-        last = line["seconds"]
-    return round(total + last, 3)
+def _spent(run: RunFolder) -> float:
+    """Wall time of the training behind a run's last checkpoint, which its own clock goes on from; 0 without one."""
+    return float(load_numbers(checkpoint(run))["seconds"]) if checkpoint(run).exists() else 0.0
 
 
 def _headline(figures: dict[str, Any]) -> str:

@@ -3,9 +3,10 @@
 import pytest
 
 from calbook import experiments, results
-from calbook.experiments import claims
-from calbook.experiments.claims import CLAIMS, Claim, Contrast, Row, findings, mean_interval
+from calbook.experiments import claims, reports, verdicts
+from calbook.experiments.claims import CLAIMS, Claim, Contrast, RowName
 from calbook.experiments.running import jobs_of, settings_of
+from calbook.experiments.verdicts import findings, mean_interval
 
 LOW = "cal-w32-128x96"
 MASK = CLAIMS["mask"]
@@ -13,7 +14,7 @@ MASK = CLAIMS["mask"]
 
 def write_rows(folder, table, scores, *also):
     """Results files of some networks: ``{name at the preset: AP of seeds 0, 1, ...}``."""
-    for job in jobs_of(table, "smoke", range(4)):
+    for job in jobs_of(table, "smoke", range(12)):
         values = scores.get(job.experiment.name, [])
         if job.seed < len(values):
             results.write(
@@ -44,10 +45,25 @@ def test_every_question_that_is_trained_for_has_contrasts_of_its_own_rows(questi
 
 
 def test_a_network_that_is_not_trained_counts_the_same_for_every_seed(tmp_path):
-    question = Contrast("", "q2", (Row("perfect-64x48", "quarter-shift"),), (Row("hrnet-w32-64x48"),))
+    question = Contrast("", "q2", (RowName("perfect-64x48", "quarter-shift"),), (RowName("hrnet-w32-64x48"),))
     write_rows(tmp_path, "q2", {"perfect-64x48": [0.8], "hrnet-tiny-64x48": [0.3, 0.2, 0.4]}, "quarter-shift")
     (item,) = findings((question,), "smoke", tmp_path)
     assert item.ours == pytest.approx((50.0, 60.0, 40.0))
+
+
+def test_a_seed_without_a_figure_takes_no_other_seeds_place(tmp_path):
+    """COCO's figures are -1 where no person has the size asked for."""
+    write_rows(tmp_path, "8", {"udp-tiny-64x48": [0.5, -1.0, 0.4], "hrnet-tiny-64x48": [0.2, 0.3, 0.3]})
+    contrast = Contrast("", "8", (RowName("udp-w32-64x48"),), (RowName("hrnet-w32-64x48"),))
+    (item,) = findings((contrast,), "smoke", tmp_path)
+    assert item.ours == pytest.approx((30.0, 10.0))
+
+
+def test_records_are_in_the_order_of_their_seeds(tmp_path):
+    """Not in that of their files' names, where seed 10 comes before seed 2."""
+    write_rows(tmp_path, "8", {"udp-tiny-64x48": [seed / 100 for seed in range(12)]})
+    line = next(line for line in reports.lines_of("8", "smoke", tmp_path) if line.records)
+    assert line.ours("AP") == pytest.approx(list(range(12)))
 
 
 def test_the_papers_own_figures_bear_its_claims_out(tmp_path):
@@ -73,15 +89,15 @@ def test_verdicts_are_taken_seed_by_seed(tmp_path, masked, disk, verdict):
     (item,) = findings(MASK.contrasts, "smoke", tmp_path)
     assert item.verdict == verdict
     assert item.ours == pytest.approx([100 * (a - b) for a, b in zip(masked, disk, strict=False)])
-    shown = claims.cells(("mask",), "smoke", tmp_path)
-    assert [len(row) for row in shown] == [len(claims.HEADERS)]
+    shown = verdicts.cells(("mask",), "smoke", tmp_path)
+    assert [len(row) for row in shown] == [len(verdicts.HEADERS)]
     assert shown[0][-1] == verdict
 
 
 def test_a_gain_of_gains_is_a_sum_of_four_rows(tmp_path):
     names = [f"{family}-tiny-64x48" for family in ("udp", "hrnet")]
     write_rows(tmp_path, "8", dict(zip(names, [[0.5, 0.6, 0.4], [0.2, 0.3, 0.2]], strict=True)))
-    contrast = Contrast("twice", "8", (Row("udp-w32-64x48"), Row("udp-w32-64x48")), (Row("hrnet-w32-64x48"),) * 2)
+    contrast = Contrast("twice", "8", (RowName("udp-w32-64x48"),) * 2, (RowName("hrnet-w32-64x48"),) * 2)
     (item,) = findings((contrast,), "smoke", tmp_path)
     assert item.ours == pytest.approx((60.0, 60.0, 40.0))
 
@@ -94,4 +110,4 @@ def test_the_interval_is_student_s():
 
 def test_a_row_that_its_table_does_not_have_is_named():
     with pytest.raises(ValueError, match="table 3 has no row of hrnet-w32-64x48"):
-        findings((Contrast("", "3", (Row("hrnet-w32-64x48"),), ()),), "smoke")
+        findings((Contrast("", "3", (RowName("hrnet-w32-64x48"),), ()),), "smoke")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,9 @@ from calbook.experiments import reports, running, trunk
 from calbook.experiments.presets import PRESETS
 from calbook.experiments.running import Job, Place, is_done, jobs_of, run_jobs, settings_of
 from calbook.results import ResultsError
+from calbook.runs import RunFolder
 from calbook.training import loop
+from calbook.training.folder import checkpoint, save_tensors
 
 CAL = "cal-tiny-64x48"
 
@@ -210,6 +213,7 @@ def test_edited_results_are_noticed(undisturbed, tmp_path):
     ("change", "message"),
     [
         (lambda settings, more: settings["training"].update(epochs=9), "settings.training: not those"),
+        (lambda settings, more: settings.pop("data"), "settings.data: not those"),
         (lambda settings, more: more.update(parameters=1), "figures.parameters: the network has"),
         (lambda settings, more: settings.update(name="cal-tiny"), "table 3 has no cal-tiny at smoke"),
     ],
@@ -252,8 +256,20 @@ def test_the_search_picks_by_people_whom_no_table_shows(tmp_path):
     assert reports.searched_rates("laptop", tmp_path) == {"hrnet": 5e-4, "udp": 5e-4, "dark": 5e-4, "cal": 2e-3}
 
 
-def test_seconds_of_a_run_in_pieces_are_added():
-    assert running._seconds([{"seconds": s} for s in (1.0, 5.0, 2.0, 3.0)]) == 8.0
+def test_the_time_of_a_run_in_pieces_is_that_of_all_pieces(tmp_path, monkeypatch):
+    """The clock of a training goes on from its checkpoint, here after 100 seconds."""
+    place, run = Place(rows=tmp_path, runs=tmp_path), RunFolder(job().folder(tmp_path))
+    save_tensors(checkpoint(run), {}, {"seconds": 100.0})
+    run.metrics.write_text(json.dumps({"kind": "train", "step": 2, "stage": 1, "loss": 0.5, "seconds": 150.0}) + "\n")
+    network = job().experiment.method.build_model(17)
+    monkeypatch.setattr(running, "prepare", lambda *_: None)
+    monkeypatch.setattr(running, "_start", lambda *_: None)
+    monkeypatch.setattr(running, "train", lambda *_: SimpleNamespace(is_global_zero=True, device="cpu"))
+    monkeypatch.setattr(running.runs, "load", lambda *_: SimpleNamespace(model=network, weights_hash=""))
+    monkeypatch.setattr(running, "score", lambda *_: {"evaluations": {"val2017": {"AP": 0.5}}})
+    record = results.read(running.run_job(job(), place))
+    assert record["figures"]["training_seconds"] == 150.0
+    assert 100.0 < record["seconds"] < 140.0
 
 
 def calbook(monkeypatch, *words):
