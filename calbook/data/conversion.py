@@ -15,6 +15,7 @@ from PIL import Image
 from calbook.data.annotations import Entry
 from calbook.data.defects import DataError, Defect
 from calbook.geometry import Size
+from calbook.results import write_atomically
 from calbook.skeletons import Skeleton
 
 UNKNOWN: Size = (0, 0)  # size of a picture that was not looked at
@@ -114,10 +115,4 @@ def write_document(document: Entry, file: Path) -> None:
         height, width = sizes[entry["image_id"]]
         box = clip_box(entry["bbox"], (height, width))
         annotations.append(entry | {"bbox": box if min(box[2:]) > 0 else [0, 0, width, height]})
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(json.dumps(document | {"annotations": annotations}), encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(file, json.dumps(document | {"annotations": annotations}).encode())

@@ -17,6 +17,7 @@ from calbook.data.defects import DataError, Defect, shown
 from calbook.data.download.extract import extract
 from calbook.data.download.sets import Archive, DataSet, Part
 from calbook.data.download.transfer import Patience, fetch, need_space
+from calbook.results import write_atomically
 
 WORK = ".download"  # folder below the data folder for what is not complete yet
 CHECKSUMS = "checksums.json"
@@ -151,7 +152,7 @@ def _note(archive: Archive, url: str, sha256: str, size: int, folder: Path) -> N
     noted = _read_checksums(folder)
     source = "published" if archive.sha256 else "first download"
     noted.setdefault(archive.name, {"sha256": sha256, "size": size, "url": url, "checksum": source})
-    _replace_text(folder / CHECKSUMS, json.dumps(noted, indent=1) + "\n")
+    write_atomically(folder / CHECKSUMS, (json.dumps(noted, indent=1) + "\n").encode())
 
 
 def _unpack(archive: Archive, parts: Sequence[Part], folder: Path, work: Path, progress: bool) -> None:
@@ -196,13 +197,3 @@ def _read_checksums(folder: Path) -> dict[str, Any]:
     except ValueError:
         pass
     raise DataError(Defect(str(file), "", "", "not a file of checksums", "remove it and run the command again"))
-
-
-def _replace_text(file: Path, text: str) -> None:
-    """Write a file in one step."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
