@@ -9,7 +9,7 @@ from tqdm import tqdm
 from calbook.data.annotations import Entry, find_defects, is_picture_name, load, person_category, selected
 from calbook.data.coco import LAYOUT, annotation_files, clashes, pictures_folder
 from calbook.data.defects import DataError, Defect
-from calbook.data.pictures import SUFFIXES, open_picture
+from calbook.data.pictures import SUFFIXES, read_pixels
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _picture_defects(
         file = folder / image["file_name"]
         name = file.relative_to(root).as_posix()
         try:
-            size = tuple(open_picture(file).shape[1:])
+            size = tuple(read_pixels(file).shape[1:])
         except DataError as error:
             yield _renamed(error.defect, name, entry=f"image {image.get('id')} of {annotations}", field="file_name")
             continue

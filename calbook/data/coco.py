@@ -12,6 +12,7 @@ from calbook import geometry
 from calbook.data.annotations import Entry, find_defects, load, person_category, selected
 from calbook.data.defects import DataError, Defect
 from calbook.data.pictures import open_picture
+from calbook.geometry import Size
 from calbook.skeletons import Skeleton, from_category
 
 LAYOUT = "expected annotations/person_keypoints_<split>.json with its pictures in <split>/"
@@ -75,20 +76,37 @@ class CocoPeople:
             DataError: There is no folder of pictures, the file is damaged, or its
                 size is not the annotated one.
         """
+        path = self.picture_path(index)
+        picture = open_picture(path)
+        height, width = self.picture_sizes[index].tolist()
+        check_size(path, (picture.shape[1], picture.shape[2]), (height, width))
+        return picture
+
+    def picture_path(self, index: int) -> Path:
+        """The picture file of a person.
+
+        Raises:
+            DataError: The people were read without their pictures' folder.
+        """
         if self.pictures is None:
             remedy = "name their folder: read(path, pictures)"
             raise DataError(Defect(self.file_names[index], "", "", "read without its pictures' folder", remedy))
-        path = self.pictures / self.file_names[index]
-        picture = open_picture(path)
-        size = self.picture_sizes[index].tolist()
-        if list(picture.shape[1:]) != size:
-            problem = f"the picture is {picture.shape[1]}x{picture.shape[2]}, annotated as {size[0]}x{size[1]}"
-            raise DataError(Defect(str(path), "", "", f"{problem} (height x width)", "get the original picture"))
-        return picture
+        return self.pictures / self.file_names[index]
 
     def pycocotools_dict(self) -> Entry:
         """The document for COCO's evaluation, with crowds and persons without joints, as a fresh copy."""
         return {key: [dict(entry) for entry in entries] for key, entries in self._document.items()}
+
+
+def check_size(path: Path, size: Size, annotated: Size) -> None:
+    """Refuse a picture whose size (height, width) is not the annotated one.
+
+    Raises:
+        DataError: It is not.
+    """
+    if size != annotated:
+        problem = f"the picture is {size[0]}x{size[1]}, annotated as {annotated[0]}x{annotated[1]} (height x width)"
+        raise DataError(Defect(str(path), "", "", problem, "get the original picture"))
 
 
 def read(path: Path | str, pictures: Path | str | None = None) -> CocoPeople:

@@ -1,6 +1,5 @@
 """Predicting the people of a data set, for validation and evaluation."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from calbook.codecs.base import Codec
-from calbook.data.coco import CocoPeople
+from calbook.data.coco import CocoPeople, check_size
 from calbook.data.defects import DataError, Defect
 from calbook.data.pictures import read_pixels
 from calbook.geometry import Size
@@ -93,7 +92,7 @@ def predict_people(
     areas = torch.zeros(count)
     share = _share() if shared else (0, 1)
     jobs = _jobs(people, boxes, share)
-    bar = tqdm(total=len(range(share[0], count, share[1])), unit="person", disable=not progress, leave=False)
+    bar = tqdm(total=sum(len(job.key) for job in jobs), unit="person", disable=not progress, leave=False)
     poses = stream(
         model,
         codec,
@@ -136,14 +135,16 @@ class _Picture(NamedTuple):
     size: Size
 
 
-def _jobs(people: CocoPeople, boxes: Boxes, share: tuple[int, int]) -> Iterator[Job]:
-    """A job for each picture with boxes; its key is the rows of the boxes."""
+def _jobs(people: CocoPeople, boxes: Boxes, share: tuple[int, int]) -> list[Job]:
+    """A job for each picture with boxes that is this process's; its key is the rows of the boxes."""
     order = torch.argsort(boxes.image_ids, stable=True)
     ids, counts = torch.unique_consecutive(boxes.image_ids[order], return_counts=True)
     pictures = _pictures(people)
     groups = list(zip(ids.tolist(), order.split(counts.tolist()), strict=True))
-    for image_id, rows in groups[share[0] :: share[1]]:
-        yield Job(rows, partial(_open, pictures[image_id]), boxes.boxes[rows])
+    return [
+        Job(rows, partial(_open, pictures[image_id]), boxes.boxes[rows])
+        for image_id, rows in groups[share[0] :: share[1]]
+    ]
 
 
 def _pictures(people: CocoPeople) -> dict[int, _Picture]:
@@ -159,8 +160,5 @@ def _pictures(people: CocoPeople) -> dict[int, _Picture]:
 def _open(picture: _Picture) -> Tensor:
     """The pixels of a picture of the data set, which has the annotated size."""
     pixels = read_pixels(picture.path)
-    if tuple(pixels.shape[1:]) != picture.size:
-        found, wanted = ("x".join(map(str, size)) for size in (pixels.shape[1:], picture.size))
-        problem = f"the picture is {found}, annotated as {wanted} (height x width)"
-        raise DataError(Defect(str(picture.path), "", "", problem, "get the original picture"))
+    check_size(picture.path, (pixels.shape[1], pixels.shape[2]), picture.size)
     return pixels

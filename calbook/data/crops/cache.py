@@ -26,7 +26,6 @@ from calbook import results
 from calbook.data.coco import CocoPeople
 from calbook.data.crops.building import INDEX, PIXELS, Plan, build_files, exclusively
 from calbook.data.crops.canvases import Canvases, CanvasOptions, Layout, gather
-from calbook.data.crops.decoding import picture_path
 from calbook.data.crops.selection import person_crops
 from calbook.data.defects import DataError, Defect
 from calbook.geometry import Size
@@ -147,7 +146,7 @@ def content_key(people: CocoPeople, input_size: Size, options: CanvasOptions) ->
     for index, name in enumerate(people.file_names):
         facts: tuple[object, ...] = (name,)
         if name not in seen:
-            path = picture_path(people, index)
+            path = people.picture_path(index)
             try:
                 stat = path.stat()
             except OSError:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from calbook.data.coco import CocoPeople
+from calbook.data.coco import CocoPeople, check_size
 from calbook.data.crops.canvases import Canvases, CanvasOptions, Layout, gather, lay_out
 from calbook.data.crops.selection import person_crops
-from calbook.data.defects import DataError, Defect
 from calbook.data.pictures import guarded
 from calbook.geometry import Size
 from calbook.skeletons import Skeleton
@@ -70,18 +69,6 @@ class DecodedCanvases:
         return gather(self._people, self._crops, self._layout, indices, pictures)
 
 
-def picture_path(people: CocoPeople, index: int) -> Path:
-    """The picture file of a person.
-
-    Raises:
-        DataError: The people were read without their pictures' folder.
-    """
-    if people.pictures is None:
-        remedy = "name their folder: read(path, pictures)"
-        raise DataError(Defect(people.file_names[index], "", "", "read without its pictures' folder", remedy))
-    return people.pictures / people.file_names[index]
-
-
 def shrink_of(layout: Layout, index: int) -> int:
     """By how much a person's picture may be shrunk when decoded: 1, 2, 4 or 8, never below the canvas's resolution."""
     step = float(layout.steps[index])
@@ -99,7 +86,7 @@ def decode(people: CocoPeople, index: int, shrink: int) -> Image.Image:
     Raises:
         DataError: The picture is missing, damaged or not of the annotated size.
     """
-    path = picture_path(people, index)
+    path = people.picture_path(index)
 
     def read(path: Path) -> tuple[Image.Image, Size]:
         with Image.open(path) as picture:
@@ -112,10 +99,8 @@ def decode(people: CocoPeople, index: int, shrink: int) -> Image.Image:
             return rgb.reduce(shrink) if whole else rgb, (height, width)
 
     picture, size = guarded(read, path)
-    annotated = tuple(people.picture_sizes[index].tolist())
-    if size != annotated:
-        problem = f"the picture is {size[0]}x{size[1]}, annotated as {annotated[0]}x{annotated[1]} (height x width)"
-        raise DataError(Defect(str(path), "", "", problem, "get the original picture"))
+    height, width = people.picture_sizes[index].tolist()
+    check_size(path, size, (height, width))
     return picture
 
 
