@@ -167,7 +167,7 @@ def draw_pose(
     limbs = [(a, b) for a, b in skeleton.limbs if seen[a] > 0 and seen[b] > 0]
     lines = LineCollection(
         [points[[a, b]] for a, b in limbs],
-        colors=[color or COLORS[_limb_side(skeleton, a, b)] for a, b in limbs],
+        colors=[color or COLORS[SIDE_COLORS[skeletons.side_of_limb(skeleton, a, b)]] for a, b in limbs],
         linewidths=width,
         capstyle="round",
     )
@@ -178,12 +178,6 @@ def draw_pose(
         axes.scatter(
             points[index, 0], points[index, 1], s=size, facecolor=fill, edgecolor=tone, linewidth=1.2, zorder=3
         )
-
-
-def _limb_side(skeleton: Skeleton, first: int, second: int) -> str:
-    """Colour name of a limb: that of its joints where they agree."""
-    sides = {side_of(skeleton.joints[first]), side_of(skeleton.joints[second])}
-    return sides.pop() if len(sides) == 1 else (sides - {"grey"}).pop() if "grey" in sides else "grey"
 
 
 def show_heatmap(

@@ -87,6 +87,16 @@ def side_of(name: str) -> Side:
     return "middle" if word is None else "left" if word.group()[0] in "lL" else "right"
 
 
+def side_of_limb(skeleton: Skeleton, first: int, second: int) -> Side:
+    """The side of a limb: that of its two joints, of which one may be in the middle.
+
+    >>> [side_of_limb(COCO, *limb) for limb in ((13, 11), (11, 12), (0, 2))]
+    ['left', 'middle', 'right']
+    """
+    sides = {side_of(skeleton.joints[first]), side_of(skeleton.joints[second])} - {"middle"}
+    return sides.pop() if len(sides) == 1 else "middle"
+
+
 COCO = Skeleton(
     name="coco",
     joints=(

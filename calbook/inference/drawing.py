@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from calbook.skeletons import Skeleton, side_of
+from calbook.skeletons import Skeleton, side_of, side_of_limb
 
 # Okabe and Ito's, as in the book's figures; the package below the book does not load its plotting.
 SIDE_COLORS = {"left": "#0072B2", "right": "#D55E00", "middle": "#6B7280"}
@@ -44,16 +44,10 @@ def _draw_person(pen: ImageDraw.ImageDraw, points: Tensor, sure: Tensor, skeleto
     limbs = [(a, b) for a, b in skeleton.limbs if sure[a] and sure[b]]
     for edge in (True, False):  # all edges first, so that no limb is cut by another's edge
         for a, b in limbs:
-            colour = EDGE if edge else SIDE_COLORS[_limb_side(skeleton, a, b)]
+            colour = EDGE if edge else SIDE_COLORS[side_of_limb(skeleton, a, b)]
             pen.line([places[a], places[b]], fill=colour, width=width + 2 * edge)
     for joint in sure.nonzero().flatten().tolist():
         x, y = places[joint]
         reach = width + 1
         colour = SIDE_COLORS[side_of(skeleton.joints[joint])]
         pen.ellipse([x - reach, y - reach, x + reach, y + reach], fill=colour, outline=EDGE)
-
-
-def _limb_side(skeleton: Skeleton, first: int, second: int) -> str:
-    """The side of a limb: that of its joints, of which one may be in the middle."""
-    sides = {side_of(skeleton.joints[first]), side_of(skeleton.joints[second])} - {"middle"}
-    return sides.pop() if len(sides) == 1 else "middle"
