@@ -8,18 +8,16 @@ lies. The branches behind the trunk are not trained here.
 """
 
 from collections.abc import Sequence
-from itertools import count, islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from calbook.data.crops import Crops
-from calbook.data.crops.building import exclusively
 from calbook.experiments.catalogue import get
 from calbook.experiments.experiment import Experiment
+from calbook.experiments.preliminary import first_batches, made_once
 from calbook.experiments.presets import PRESETS
 from calbook.experiments.sets import build_loader
 from calbook.geometry import Size, stride
@@ -107,15 +105,15 @@ def trunk_weights(experiment: Experiment, root: Path, runs: Path, progress: bool
         progress: Whether to show a bar.
     """
     file = runs / experiment.preset / f"trunk-{experiment.backbone}.safetensors"
-    if not file.exists():
-        with exclusively(file):
-            if file.exists():
-                pass
-            elif kept_trunk(experiment).exists():
-                write_atomically(file, kept_trunk(experiment).read_bytes())
-            else:
-                _train(experiment, root, file, progress)
-    return file
+    kept = kept_trunk(experiment)
+
+    def make() -> None:
+        if kept.exists():
+            write_atomically(file, kept.read_bytes())
+        else:
+            _train(experiment, root, file, progress)
+
+    return made_once(file, make)
 
 
 def kept_trunk(experiment: Experiment) -> Path:
@@ -138,8 +136,7 @@ def _train(experiment: Experiment, root: Path, file: Path, progress: bool) -> No
     weights = torch.tensor([BACKGROUND] + [1.0] * len(loader.skeleton.limbs), device=device)
     labeller.to(device)(torch.zeros(2, 3, *size, device=device))  # gives the lazy layer its shape
     optimizer = torch.optim.Adam(labeller.parameters(), lr=RATE)
-    batches = (crops for epoch in count() for crops in loader.epoch(epoch))
-    bar = tqdm(islice(batches, steps), total=steps, desc="neutral trunk", disable=not progress, leave=False)
+    bar = first_batches(loader, steps, "neutral trunk", progress)
     for step, crops in enumerate(bar):
         optimizer.param_groups[0]["lr"] = RATE if step < 2 * steps // 3 else RATE / 10
         images, labels = _task(crops, size, loader.skeleton.limbs, half=step % 2 == 1 and halves)

@@ -5,18 +5,16 @@ kept beside them.
 """
 
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from calbook.codecs import Codec
-from calbook.data.crops.building import exclusively
 from calbook.data.defects import DataError, Defect
 from calbook.experiments.experiment import Experiment
+from calbook.experiments.preliminary import first_batches, made_once
 from calbook.experiments.presets import PRESETS
 from calbook.experiments.sets import build_loader, data_folder
 from calbook.geometry import CropBox, Size
@@ -98,11 +96,7 @@ def resolver_weights(experiment: Experiment, root: Path, runs: Path, progress: b
         progress: Whether to show a bar.
     """
     file = runs / experiment.preset / f"{NETWORKS[experiment.preset]}.safetensors"
-    if not file.exists():
-        with exclusively(file):
-            if not file.exists():
-                _train(experiment, root, file, progress)
-    return file
+    return made_once(file, lambda: _train(experiment, root, file, progress))
 
 
 def _train(experiment: Experiment, root: Path, file: Path, progress: bool) -> None:
@@ -113,9 +107,9 @@ def _train(experiment: Experiment, root: Path, file: Path, progress: bool) -> No
     network = build_super_resolver(file.stem).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     steps = PRESETS[experiment.preset].resolver_steps
-    batches = (crops.images[:PATCHES] for epoch in count() for crops in loader.epoch(epoch))
-    bar = tqdm(islice(batches, steps), total=steps, desc="super-resolution", disable=not progress, leave=False)
-    for images in bar:
+    bar = first_batches(loader, steps, "super-resolution", progress)
+    for crops in bar:
+        images = crops.images[:PATCHES]
         loss = super_resolution_loss(network(shrink(images)), images).total
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
