@@ -70,6 +70,13 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def from_zero(text: str) -> float:
+    """Type of an argument that is a number from 0 up, such as a score."""
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up, such as 0.3")
+    return float(text)
+
+
 def whole(smallest: int) -> Any:
     """Type of an argument that is a whole number."""
 

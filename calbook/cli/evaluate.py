@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import re
 import shlex
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calbook.cli.common import add_command, split_name, whole
+from calbook.cli.common import add_command, from_zero, split_name, whole
 from calbook.data.defects import DataError, Defect
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--boxes", default="gt", metavar="gt|FILE", help="annotated boxes, or a detector's COCO result file"
     )
-    evaluate.add_argument("--min-box-score", type=_number, default=0.0, metavar="S", help="leave out worse boxes")
+    evaluate.add_argument("--min-box-score", type=from_zero, default=0.0, metavar="S", help="leave out worse boxes")
     evaluate.add_argument("--no-flip", action="store_true", help="look once: no flip test")
     evaluate.add_argument("--shift", action="store_true", help="shift mirrored maps by a pixel, as HRNet published it")
     evaluate.add_argument(
@@ -51,12 +50,6 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--devices", type=whole(1), metavar="N", help="processes that share the work, one per GPU")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write figures and protocol to this file")
     evaluate.add_argument("--results", type=Path, metavar="DIR", help="write the poses as COCO's server takes them")
-
-
-def _number(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up, such as 0.3")
-    return float(text)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -213,8 +206,7 @@ def _protocol(
 ) -> "Protocol":
     from calbook import results
     from calbook.inference.evaluation import Protocol, versions_line
-    from calbook.inference.result_files import OKS_THRESHOLD
-    from calbook.metrics import SCORE_THRESHOLD
+    from calbook.metrics import OKS_THRESHOLD, SCORE_THRESHOLD
 
     height, width = trained.codec.input_size
     return Protocol(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calbook.cli.common import add_command, plural, say, whole, without_empty_folders
+from calbook.cli.common import add_command, from_zero, plural, say, whole, without_empty_folders
 from calbook.data.defects import DataError, Defect
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
         help="simulate low resolution: shrink pictures by a factor, or each person's crop to a size",
     )
     predict.add_argument(
-        "--threshold", type=_share, default=0.2, metavar="S", help="least score of a joint (default: 0.2)"
+        "--threshold", type=from_zero, default=0.2, metavar="S", help="least score of a joint (default: 0.2)"
     )
     predict.add_argument("--every", type=whole(1), default=1, metavar="N", help="take every Nth frame of a video")
     predict.add_argument("--no-flip", action="store_true", help="look once: no flip test")
@@ -67,12 +67,6 @@ def _shrink(text: str) -> tuple[int, int] | float:
     if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) and float(text) >= 1:
         return float(text)
     raise argparse.ArgumentTypeError(f"{text!r} is neither a factor from 1 up nor a size such as 64x48")
-
-
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up, such as 0.2")
-    return float(text)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -123,6 +117,9 @@ def _look(options: argparse.Namespace, paths: list[Path]) -> "Look":
     from calbook.inference.detector import PersonDetector
     from calbook.inference.sources import VIDEO_SUFFIXES, from_detector, from_file, whole_picture
 
+    if options.boxes is not None and options.detector_weights is not None:
+        remedy = "leave one of the two away"
+        raise DataError(Defect("calbook predict", "", "--detector-weights", "there are --boxes, too", remedy))
     if options.detector or options.detector_weights is not None:
         return from_detector(PersonDetector(options.detector_weights))
     if options.boxes is None:

@@ -16,7 +16,6 @@ from calbook.data.coco import CocoPeople
 from calbook.metrics import FIGURES, coco_ap, pck, torso_lengths
 
 UNKNOWN = "unknown"
-PCK_THRESHOLD = 0.2  # share of the torso's length (LSP)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def score_pck(people: CocoPeople, coords: Tensor) -> dict[str, float]:
     count.
     """
     lengths = torso_lengths(people.joints, people.visible, people.skeleton)
-    score = pck(coords, people.joints, people.visible, lengths, PCK_THRESHOLD)
+    score = pck(coords, people.joints, people.visible, lengths)
     joints = dict(zip(people.skeleton.joints, score.joints.tolist(), strict=True))
     return {"PCK": float(score.mean), **{name: value for name, value in joints.items() if value == value}}
 

@@ -9,14 +9,12 @@ from typing import Any, Literal
 from calbook.data.annotations import load
 from calbook.data.defects import DataError, Defect
 from calbook.inference.people import Predictions
-from calbook.metrics import SCORE_THRESHOLD, coco_results, pose_scores, suppress
+from calbook.metrics import OKS_THRESHOLD, SCORE_THRESHOLD, coco_results, pose_scores, suppress
 from calbook.options import check_choice
 from calbook.results import write_atomically
 from calbook.skeletons import Skeleton
 
 Suppression = Literal["hard", "soft", "none"]
-
-OKS_THRESHOLD = 0.9  # poses more alike than this are one person (SimpleBaseline, HRNet, UDP, CAL)
 
 
 def to_results(

@@ -21,12 +21,13 @@ from calbook.metrics.breakdown import (
 from calbook.metrics.coco import FIGURES, coco_ap, coco_results
 from calbook.metrics.oks import SCORE_THRESHOLD, joint_similarities, oks, pairwise_oks, pose_scores
 from calbook.metrics.pck import PCK, PCKH_GROUPS, head_lengths, pck, pckh, torso_lengths
-from calbook.metrics.suppression import oks_nms, soft_oks_nms, suppress
+from calbook.metrics.suppression import OKS_THRESHOLD, oks_nms, soft_oks_nms, suppress
 
 __all__ = [
     "AREAS",
     "FIGURES",
     "HEIGHTS",
+    "OKS_THRESHOLD",
     "PCK",
     "PCKH_GROUPS",
     "SCORE_THRESHOLD",

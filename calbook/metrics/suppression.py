@@ -16,7 +16,7 @@ from calbook.options import check_choice
 
 Variant = Literal["hard", "soft"]
 
-THRESHOLD = 0.9  # published
+OKS_THRESHOLD = 0.9  # poses more alike than this are one person (SimpleBaseline, HRNet, UDP, CAL)
 LIMIT = 20  # poses that the soft variant keeps in a picture, as many as COCO's evaluation reads
 
 
@@ -26,7 +26,7 @@ def oks_nms(
     person_scores: Tensor,
     areas: Tensor,
     sigmas: Tensor,
-    threshold: float = THRESHOLD,
+    threshold: float = OKS_THRESHOLD,
     joint_threshold: float | None = None,
 ) -> Tensor:
     """Hard suppression in one picture: drop a pose whose OKS with a kept better one exceeds the threshold.
@@ -71,7 +71,7 @@ def soft_oks_nms(
     person_scores: Tensor,
     areas: Tensor,
     sigmas: Tensor,
-    threshold: float = THRESHOLD,
+    threshold: float = OKS_THRESHOLD,
     joint_threshold: float | None = None,
     limit: int = LIMIT,
 ) -> Tensor:
@@ -114,7 +114,7 @@ def suppress(
     person_scores: Tensor,
     areas: Tensor,
     sigmas: Tensor,
-    threshold: float = THRESHOLD,
+    threshold: float = OKS_THRESHOLD,
     variant: Variant = "hard",
     joint_threshold: float | None = None,
 ) -> Tensor:

@@ -135,6 +135,7 @@ class TestPredict:
             (["{picture}", "--shrink", "0.5"], "neither a factor"),
             (["{picture}", "--boxes", "{list}"], "list.json: entry 0: image_id: [1], not an integer"),
             (["{picture}", "--detector"], "the person detector's weights are not on this machine"),
+            (["{picture}", "--boxes", "{list}", "--detector-weights", "w"], "--detector-weights: there are --boxes"),
             ([], "the following arguments are required: PICTURE"),
         ],
     )
