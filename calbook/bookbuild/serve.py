@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from calbook.bookbuild.book import Book, BookError
+from calbook.bookbuild.render import LEFT_OUT
 
 SOURCES = ("_config.yml", "_toc.yml", "book/**/*", "calbook/**/*.py", "experiments/results/*.json", "requirements.lock")
-LEFT_OUT = (".ipynb_checkpoints", "__pycache__")
 Times = dict[str, int]
 
 

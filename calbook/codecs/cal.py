@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calbook.codecs.grids import disk_hits, gaussians, nearest_pixel, pixel_offsets, window_hits
+from calbook.codecs.grids import Center, disk_hits, gaussians, nearest_pixel, pixel_offsets, window_hits
 from calbook.codecs.offset import OffsetCodec
 from calbook.codecs.squares import squares
 from calbook.poses import Targets
@@ -19,7 +19,6 @@ from calbook.poses import Targets
 HeatmapSupport = Literal["disk", "plane"]
 Coarse = Literal["gaussian", "binary"]
 MaskKind = Literal["binary", "gaussian"]
-MaskCenter = Literal["joint", "pixel"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class CalCodec(OffsetCodec):
     coarse: Coarse = "gaussian"
     mask: MaskKind = "binary"
     mask_sigma: float | None = None
-    mask_center: MaskCenter = "joint"
+    mask_center: Center = "joint"
 
     def encode(self, joints: Tensor, visible: Tensor) -> Targets:
         """Gaussian-weighted disks, offsets and disks of joints ``(B, K, 2)``; see ``Codec.encode``."""

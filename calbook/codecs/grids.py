@@ -5,10 +5,14 @@ written as a product of a function of x and a function of y is computed once per
 row and once per column, and multiplied out last.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from calbook.geometry import Size
+
+Center = Literal["joint", "pixel"]  # what a map is drawn about: the joint itself, or the pixel that it falls in
 
 
 def pixel_offsets(points: Tensor, size: Size) -> tuple[Tensor, Tensor]:

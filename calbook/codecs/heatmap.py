@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from calbook.codecs.base import Codec
-from calbook.codecs.grids import gaussians, nearest_pixel, peaks, pixel_offsets, read, window_hits
+from calbook.codecs.grids import Center, gaussians, nearest_pixel, peaks, pixel_offsets, read, window_hits
 from calbook.poses import Pose, PoseMaps, Targets
 
-Center = Literal["joint", "pixel"]
 Support = Literal["plane", "window"]
 Border = Literal["published", "full"]
 

@@ -6,12 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calbook.codecs.grids import nearest_pixel, peaks, window_index
+from calbook.codecs.grids import Center, nearest_pixel, peaks, window_index
 from calbook.geometry import Size
 from calbook.gmm.mixture import Mixture, coefficients, features, log_density
 from calbook.options import check_choice
 
-Center = Literal["joint", "pixel"]
 Direction = Literal["prediction", "joint"]
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from calbook.models.blocks import accept_images
+from calbook.options import check_choice
 from calbook.poses import PoseMaps
 
 Precision = Literal["float32", "bfloat16"]
@@ -48,8 +49,7 @@ def fast_inference(model: nn.Module, precision: Precision = "float32") -> nn.Mod
     >>> torch.allclose(fast_inference(model)(images).heatmaps, model(images).heatmaps, atol=1e-5)
     True
     """
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"unknown precision {precision!r}: choose 'float32' or 'bfloat16'")
+    check_choice("precision", precision, Precision)
     dtype = getattr(torch, precision)
     graph = fold_batch_norms(model).to(dtype).requires_grad_(False)
     # nn.Module.to takes a memory format, but torch's annotations do not know it.

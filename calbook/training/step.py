@@ -8,7 +8,7 @@ the codec and the loss.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from calbook import gmm
 from calbook.codecs.base import Codec
+from calbook.codecs.grids import Center
 from calbook.data.pictures import normalize
 from calbook.losses import JointsLoss, Loss, OffsetLoss
 from calbook.poses import PoseMaps, Targets
@@ -86,7 +87,7 @@ def mixed_masks(
     moves, counts = gmm.displacements(maps.heatmaps, points, targets.weights, floor=floor)
     count = gmm.default_components(codec.heatmap_size) if components is None else components
     mixture = gmm.fit(moves, n_components=count, weights=counts, start=start, group=group)
-    center: Literal["joint", "pixel"] = getattr(codec, "mask_center", "joint")
+    center: Center = getattr(codec, "mask_center", "joint")
     masks = gmm.mixed_gaussian_masks(mixture, points, codec.heatmap_size, visible=targets.weights, center=center)
     return masks, mixture
 
