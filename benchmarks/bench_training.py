@@ -34,6 +34,7 @@ from calbook.training import TrainingConfig, build_fabric, learn, train_epoch
 from calbook.training.keeper import Keeper
 from calbook.training.learner import Learner
 from calbook.training.network import build_network
+from calbook.training.record import Recorder
 
 BASE = TrainingConfig(epochs=1, mask_epochs=0, milestones=())
 MASKS = {"epochs": 0, "mask_epochs": 1}
@@ -95,12 +96,14 @@ def checkpoint_seconds(learner: Learner, config: TrainingConfig, rounds: int) ->
     """Wall time of a checkpoint, on the disk when it ends."""
     times = []
     with tempfile.TemporaryDirectory(dir=common.HERE) as folder:
-        keeper = Keeper(RunFolder(Path(folder)), config, learner, 1, 0, progress=False)
+        run = RunFolder(Path(folder))
+        recorder = Recorder(run, config, learner, 1, 0, progress=False)
+        keeper = Keeper(run, config, learner, recorder)
         for _ in range(rounds):
             begin = time.perf_counter()
             keeper.save()
             times.append(time.perf_counter() - begin)
-        keeper.close()
+        recorder.close()
     return statistics.median(times)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from calbook.runs import RunFolder
 from calbook.training.config import TrainingConfig
 from calbook.training.folder import replace_file
-from calbook.training.record import TERMS, read_metrics
+from calbook.training.record import PLACE, TERMS, read_metrics
 
 
 def draw_curves(run: RunFolder, config: TrainingConfig) -> None:
@@ -24,7 +24,7 @@ def draw_curves(run: RunFolder, config: TrainingConfig) -> None:
         names = [name for name in TERMS if any(line[name] for line in training)]
         _save(run, "loss", _figure(training, names, "loss (mean of the log interval)", second, logarithmic=True))
     if validation:
-        figures = [name for name in validation[0] if name not in ("kind", "epoch", "step", "stage", "seconds")]
+        figures = [name for name in validation[0] if name not in PLACE]
         best = config.best_by or figures[0]
         names = [best, *(name for name in figures if name != best)][:6]
         _save(run, "validation", _figure(validation, names, "score on the validation set", second))

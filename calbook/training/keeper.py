@@ -16,7 +16,7 @@ from calbook.training.config import TrainingConfig
 from calbook.training.curves import draw_curves
 from calbook.training.folder import checkpoint, load_numbers, read_json, save_tensors, write_json
 from calbook.training.learner import Learner
-from calbook.training.record import Recorder, read_metrics
+from calbook.training.record import PLACE, Recorder, read_metrics
 
 REDRAW = 60.0  # seconds between drawings of the curves while training goes on
 
@@ -28,23 +28,18 @@ class Keeper:
         run: The folder.
         config: The run's.
         learner: What is kept.
-        batches: In an epoch.
-        length: Bytes of ``metrics.jsonl`` that belong to the checkpoint.
-        progress: Whether to show a bar.
+        recorder: Of the same run.
     """
 
-    def __init__(
-        self, run: RunFolder, config: TrainingConfig, learner: Learner, batches: int, length: int, progress: bool
-    ) -> None:
-        self._run, self._config, self._learner, self._batches = run, config, learner, batches
-        self._recorder = Recorder(run, config, learner, batches, length, progress)
+    def __init__(self, run: RunFolder, config: TrainingConfig, learner: Learner, recorder: Recorder) -> None:
+        self._run, self._config, self._learner, self._recorder = run, config, learner, recorder
         self._drawn = time.monotonic()
 
     def after_step(self, terms: Tensor) -> None:
         """Count a step; take a checkpoint where one is due within the epoch."""
         self._recorder.step(self._learner, terms)
         every = self._config.checkpoint_every
-        if every and self._learner.step % every == 0 and self._learner.batch < self._batches:
+        if every and self._learner.step % every == 0 and self._learner.batch < self._recorder.batches:
             self.save()
 
     def save(self) -> None:
@@ -78,21 +73,16 @@ class Keeper:
     def figures(self) -> dict[str, float]:
         """Of the last validation; empty without one."""
         lines = [line for line in read_metrics(self._run) if line["kind"] == "validation"]
-        place = ("kind", "epoch", "step", "stage", "seconds")
-        return {name: value for name, value in lines[-1].items() if name not in place} if lines else {}
+        return {name: value for name, value in lines[-1].items() if name not in PLACE} if lines else {}
 
     def finish(self) -> None:
         """After the last epoch."""
         self.save()
         draw_curves(self._run, self._config)
 
-    def close(self) -> None:
-        """Close the files."""
-        self._recorder.close()
-
     def _place(self) -> dict[str, Any]:
         step = self._learner.step
-        return {"epoch": math.ceil(step / self._batches), "step": step}  # from 1, as in metrics.jsonl
+        return {"epoch": math.ceil(step / self._recorder.batches), "step": step}  # from 1, as in metrics.jsonl
 
 
 def note_environment(run: RunFolder, fabric: Fabric, report: LoadReport | None) -> None:

@@ -21,6 +21,7 @@ from calbook.training.keeper import Keeper, note_environment
 from calbook.training.launch import build_fabric
 from calbook.training.learner import Learner, Validate
 from calbook.training.network import build_network
+from calbook.training.record import Recorder
 from calbook.training.step import ADVICE, MaskPlan, NonFiniteLossError, learn
 
 if TYPE_CHECKING:
@@ -163,8 +164,9 @@ def _run(
         keeper = None
         if fabric.is_global_zero:
             length = 0 if saved is None else saved[1]["metrics_bytes"]
-            keeper = Keeper(run, config, learner, loader.batches_per_epoch, length, progress)
-            stack.callback(keeper.close)
+            recorder = Recorder(run, config, learner, loader.batches_per_epoch, length, progress)
+            stack.callback(recorder.close)
+            keeper = Keeper(run, config, learner, recorder)
             note_environment(run, fabric, report)
         while learner.epoch < config.all_epochs:
             train_epoch(learner, loader, config, fabric, keeper.after_step if keeper else None)

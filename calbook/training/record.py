@@ -17,6 +17,7 @@ from calbook.training.config import TrainingConfig
 from calbook.training.learner import Learner
 
 TERMS = ("loss", "heatmap", "offset")
+PLACE = ("kind", "epoch", "step", "stage", "seconds")  # what every line says besides its figures
 
 
 class Recorder:
@@ -35,12 +36,15 @@ class Recorder:
         batches: In an epoch.
         length: Bytes of ``metrics.jsonl`` that belong to the checkpoint.
         progress: Whether to show a bar.
+
+    Attributes:
+        batches: In an epoch.
     """
 
     def __init__(
         self, run: RunFolder, config: TrainingConfig, learner: Learner, batches: int, length: int, progress: bool
     ) -> None:
-        self._config, self._batches = config, batches
+        self._config, self.batches = config, batches
         self._lines = run.metrics.open("ab")
         self._lines.truncate(min(length, self._lines.seek(0, os.SEEK_END)))
         self._lines.seek(0, os.SEEK_END)  # ``flush`` tells this place, which truncating leaves behind the new end
@@ -61,7 +65,7 @@ class Recorder:
         """After each step: count it, and at the interval, or an epoch's end, write the means."""
         learner.since += torch.cat([terms.double(), torch.ones(1, dtype=torch.float64)])
         self._bar.update(self._config.batch_size)
-        if learner.step % self._config.log_every and learner.batch < self._batches:
+        if learner.step % self._config.log_every and learner.batch < self.batches:
             return
         means = dict(zip(TERMS, (learner.since[:3] / learner.since[3]).tolist(), strict=True))
         learner.since.zero_()
