@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from calbook.experiments.presets import PRESETS, Preset, PresetName
+from calbook.experiments.presets import PRESETS, AugmentationName, Preset, PresetName, Start
 from calbook.geometry import Size
 from calbook.method import Method
 from calbook.options import check_choices, nearest
 from calbook.training import TrainingConfig
 
 Source = Literal["coco", "mpii", "synthetic"]
-AugmentationName = Literal["published", "resnet", "mpii", "flip", "none"]
-Start = Literal["imagenet", "neutral", "fresh"]
-Boxes = Literal["gt", "detector", "none"]
+BoxKind = Literal["gt", "detector", "none"]
 Upscaling = Literal["bicubic", "spsr"]
 
 
@@ -65,7 +63,7 @@ class Evaluation:
 
     name: str = "val2017"
     split: str = "val2017"
-    boxes: Boxes = "gt"
+    boxes: BoxKind = "gt"
     detections: str | None = None
     flip: bool = True
     shift: bool = False
@@ -96,7 +94,6 @@ class Experiment:
         constants: Options of codec and loss that the published files tie to this backbone
             and size. They belong to the sizes: networks of other sizes get the rule.
         preset: The preset that this is at.
-        note: What is inferred or unusual about it, for the tables.
     """
 
     name: str
@@ -110,7 +107,6 @@ class Experiment:
     variant: str = ""
     constants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preset: PresetName = "paper"
-    note: str = ""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -125,16 +121,8 @@ class Experiment:
         """Whether its learning rate is what it is about."""
         return self.variant.startswith("rate")
 
-    def evaluation(self, name: str) -> Evaluation:
-        """The evaluation of this name.
-
-        Raises:
-            KeyError: There is none.
-        """
-        return next(evaluation for evaluation in self.evaluations if evaluation.name == name)
-
     def recipe(self) -> dict[str, Any]:
-        """All that decides the trained network and its scores, as plain values; not names and notes."""
+        """All that decides the trained network and its scores, as plain values; not its names."""
         parts = {"method", "training", "data", "evaluations", "start", "preset"}
         return {name: value for name, value in asdict(self).items() if name in parts}
 

@@ -13,6 +13,8 @@ from calbook.geometry import Size
 from calbook.training.config import Precision
 
 PresetName = Literal["smoke", "laptop", "gpu", "paper"]
+AugmentationName = Literal["published", "resnet", "mpii", "flip", "none"]  # keys of ``sets.AUGMENTATIONS``
+Start = Literal["imagenet", "neutral", "fresh"]  # weights to begin from
 
 FAIRNESS = """\
 The laptop preset, decided before any row of a table was run:
@@ -77,8 +79,8 @@ class Preset:
     tune_pictures: int = 0
     picture_size: Size = (256, 192)
     endless: bool = False
-    augmentation: Literal["published", "flip", "none"] | None = None
-    start: Literal["imagenet", "neutral", "fresh"] = "imagenet"
+    augmentation: AugmentationName | None = None
+    start: Start = "imagenet"
     trunk_steps: int = 0
     resolver_steps: int = 0
     validate_every: float = 0.1

@@ -97,7 +97,10 @@ def multi_resolution(
 
 
 def integral(backbone: str, size: Size, evaluations: tuple[Evaluation, ...] = (VAL,)) -> Experiment:
-    """Soft-argmax of a SimpleBaseline trained on Gaussians (the heatmap variant of integral regression)."""
+    """Soft-argmax of a SimpleBaseline (the heatmap variant of integral regression).
+
+    Trained on Gaussians and read by their mean, while the original's loss is on coordinates.
+    """
     experiment = _resnet("integral", backbone, size, evaluations, "coco", (140, (90, 120), 128))
     method = replace(
         experiment.method,
@@ -105,9 +108,8 @@ def integral(backbone: str, size: Size, evaluations: tuple[Evaluation, ...] = (V
         codec="integral",
         codec_options={"normalization": "sum"},
     )
-    note = "trained on heatmaps and read by their mean; the original's loss is on coordinates"
     unshifted = tuple(replace(evaluation, shift=False) for evaluation in experiment.evaluations)
-    return replace(experiment, method=method, evaluations=unshifted, note=note)
+    return replace(experiment, method=method, evaluations=unshifted)
 
 
 def _resnet(
@@ -147,7 +149,6 @@ def _build(
     model_options: Options | None = None,
     codec: Options | None = None,
     loss: Options | None = None,
-    note: str = "",
 ) -> Experiment:
     """Put an experiment together; ``codec`` and ``loss`` are options of a variant, which win over constants."""
     constants, data = constants or {}, data or Data()
@@ -173,5 +174,4 @@ def _build(
         evaluations=evaluations,
         variant=variant,
         constants=tied,
-        note=note,
     )
