@@ -65,8 +65,8 @@ class PoseWriter:
             for part in self._parts:
                 part.unlink(missing_ok=True)
 
-    def add(self, found: PicturePoses) -> Tensor:
-        """Write the poses of a picture; gives back their joints in the pixels of its file."""
+    def add(self, found: PicturePoses) -> None:
+        """Write the poses of a picture, in the pixels of its file."""
         origin: Origin = found.key
         assert found.picture is not None  # the stream was asked for it
         shape = (found.picture.shape[1], found.picture.shape[2])
@@ -80,7 +80,6 @@ class PoseWriter:
         certain = torch.ones(len(boxes)) if origin.box_scores is None else origin.box_scores
         for box, points, scores, box_score in zip(boxes, coords, found.scores, certain, strict=True):
             self._add_person(box, points, scores, float(box_score))
-        return coords
 
     def _add_person(self, box: Tensor, points: Tensor, scores: Tensor, box_score: float) -> None:
         self.people += 1

@@ -16,8 +16,8 @@ class Crops(NamedTuple):
 
     Attributes:
         images: ``(B, 3, H, W)`` in [0, 1].
-        joints: ``(B, 17, 2)`` as (x, y) in input pixels.
-        visible: ``(B, 17)`` COCO codes.
+        joints: ``(B, K, 2)`` as (x, y) in input pixels; synthetic people have COCO's 17.
+        visible: ``(B, K)`` COCO codes.
     """
 
     images: Tensor
