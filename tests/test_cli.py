@@ -42,7 +42,6 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", [(), ("data",), *COMMANDS])
 def test_threads_wait_as_the_environment_says_or_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
@@ -55,6 +54,7 @@ def test_make_lets_threads_wait_as_the_command_does() -> None:
     assert {f"export {name} = {value}" for name, value in threads.WAITING.items()} <= set(lines)
 
 
+@pytest.mark.parametrize("command", [(), ("data",), *COMMANDS])
 def test_every_help_has_an_example(command, capsys):
     assert run(*command, "--help") == 0
     assert f"example:\n  calbook {' '.join(command)}" in capsys.readouterr().out
