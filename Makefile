@@ -6,6 +6,8 @@ BIN = .venv/bin
 # How threads wait for each other: `calbook/threads.py` says why.
 export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 10000
+# Where Python may not keep what it compiled, every process compiles PyTorch anew: seconds, a hundred times over.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test coverage lint check serve editions lab reproduce bench lock clean

@@ -314,7 +314,7 @@ relaxed = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 
 
 @degenerate
-@settings(max_examples=1_000, **relaxed)
+@settings(max_examples=200, **relaxed)
 def test_no_batch_breaks_the_masks(**case):
     check_degenerate(**case)
 

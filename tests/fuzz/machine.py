@@ -9,14 +9,17 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from calbook import results
+import torch
+
+from calbook import cli, results
 
 _FIGURES = {"values": list(range(20_000))}  # 200 kB: a kill can fall into the middle of writing it
 
@@ -107,9 +110,46 @@ def _limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
-def _calbook(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "calbook.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+@dataclass(frozen=True)
+class Ended:
+    """What became of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
+def _begun(*words: str, out: int, err: int, before: Callable[[], object] = lambda: None) -> int:
+    """``calbook`` in a process of its own; forked, since a new one would take seconds to load PyTorch."""
+
+    def work() -> None:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        torch.set_num_threads(1)  # threads do not survive the fork
+        signal.alarm(120)
+        status: object = 1
+        try:
+            before()
+            status = cli.main(words)
+        except SystemExit as error:
+            status = error.code
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 1)
+
+    return _forked(work)
+
+
+def _calbook(*words: str, before: Callable[[], object] = lambda: None) -> Ended:
+    """A command from its begin to its end, with what it said."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = _begun(*words, out=out.fileno(), err=err.fileno(), before=before)
+        _, status = os.waitpid(process, 0)
+        texts = [(file.seek(0), file.read())[1] for file in (out, err)]
+    return Ended(os.waitstatus_to_exitcode(status), *texts)
 
 
 def _synthesis(out: Path, count: int = 3) -> list[str]:
@@ -118,7 +158,7 @@ def _synthesis(out: Path, count: int = 3) -> list[str]:
 
 def synthesis_on_a_full_disk(folder: Path) -> str:
     """``calbook data synthesize`` where no picture fits."""
-    return _refused(_calbook(*_synthesis(folder / "set"), preexec_fn=_limit_files), folder)
+    return _refused(_calbook(*_synthesis(folder / "set"), before=_limit_files), folder)
 
 
 def synthesis_into_a_file(folder: Path) -> str:
@@ -136,25 +176,26 @@ def synthesis_where_nothing_can_be_written(folder: Path) -> str:
 
 def synthesis_killed(folder: Path) -> str:
     """Kill ``calbook data synthesize`` in the middle; the same command then goes through."""
-    command = [sys.executable, "-m", "calbook.cli", *_synthesis(folder / "set", count=4000)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Path(os.devnull).open("w") as nowhere:
+        process = _begun(*_synthesis(folder / "set", count=4000), out=nowhere.fileno(), err=nowhere.fileno())
     end = time.monotonic() + 60
     while time.monotonic() < end and not any(folder.rglob("*.[jp][pn]g")):
         time.sleep(0.05)
-    process.kill()
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "it ended before it was killed"
     assert not list(folder.rglob("person_keypoints_*.json")), "annotations of a set that is not whole"
     again = _calbook(*_synthesis(folder / "set"), "--overwrite")
-    assert again.returncode == 0, again.stderr
+    assert again.status == 0, again.err
     checked = _calbook("data", "check", str(folder / "set"))
-    assert checked.returncode == 0, checked.stdout
+    assert checked.status == 0, checked.out
     return "no annotations are left behind; the same command with --overwrite makes a sound set"
 
 
-def _refused(run: subprocess.CompletedProcess[str], folder: Path, left: frozenset[str] = frozenset()) -> str:
-    assert run.returncode == 2, f"status {run.returncode}: {run.stderr}"
-    lines = run.stderr.strip().splitlines()
-    assert len(lines) == 1, run.stderr
+def _refused(run: Ended, folder: Path, left: frozenset[str] = frozenset()) -> str:
+    assert run.status == 2, f"status {run.status}: {run.err}"
+    lines = run.err.strip().splitlines()
+    assert len(lines) == 1, run.err
     assert {path.name for path in folder.iterdir()} == set(left), "something was left"
     return f"status 2; {lines[0].replace(str(folder), 'folder')}"
 

@@ -31,6 +31,12 @@ def _network() -> nn.Module:
 
 
 @cache
+def _sound_state() -> dict[str, Tensor]:
+    """The weights of the network between attempts."""
+    return {key: value.clone() for key, value in _network().state_dict().items()}
+
+
+@cache
 def _published() -> dict[str, Tensor]:
     own = _network().state_dict()
     names = {
@@ -89,17 +95,21 @@ def _state_dict(rng: random.Random, folder: Path) -> Action:
 
 
 def _unchanged_if_refused(model: nn.Module, load: Callable[[nn.Module], Any]) -> Any:
-    """Load; where that is refused, the network must be as it was."""
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+    """Load; where that is refused, the network must be as it was, which has no NaN."""
+    before = _sound_state()
     try:
-        return load(model)
+        report = load(model)
     except (ValueError, TypeError):
         now = model.state_dict()
-        if not all(torch.equal(now[key].nan_to_num(), value.nan_to_num()) for key, value in before.items()):
+        if not all(torch.equal(now[key], value) for key, value in before.items()):
+            model.load_state_dict(before)
             raise RuntimeError("refused, yet the network has changed") from None
         raise
-    finally:
+    except BaseException:
         model.load_state_dict(before)
+        raise
+    model.load_state_dict(before)
+    return report
 
 
 class Payload:
