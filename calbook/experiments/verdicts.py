@@ -67,7 +67,8 @@ def _differences(lines: list[Line], signs: list[int]) -> tuple[float, ...]:
     scores = [line.by_seed("AP") for line in lines]
     if not all(scores):
         return ()
-    seeds = set.intersection(*(set(found) for found, line in zip(scores, lines, strict=True) if _is_trained(line)))
+    trained = [set(found) for found, line in zip(scores, lines, strict=True) if _is_trained(line)]
+    seeds = set.intersection(*trained) if trained else {0}  # perfect networks alone have one value
     return tuple(
         sum(
             sign * (found[seed] if _is_trained(line) else next(iter(found.values())))

@@ -60,6 +60,9 @@ class Slider:
         object.__setattr__(self, "values", tuple(v.item() if hasattr(v, "item") else v for v in self.values))
         if len(self.values) < 2:
             raise ValueError(f"slider {self.label!r} needs at least two values, got {len(self.values)}")
+        words = [value for value in (*self.values, self.start) if isinstance(value, str)]
+        if words and self.start is not None and self.start not in self.values:
+            raise ValueError(f"slider {self.label!r} has no value {self.start!r} to start at: it has {self.values}")
 
     @property
     def texts(self) -> list[str]:

@@ -175,3 +175,9 @@ def test_sliders_in_a_bare_page(chromium: Any, tmp_path: Path) -> None:
     named = {name for name in tab.evaluate("() => Object.keys(window)") if not name.startswith("cb-")}
     assert named <= before  # the scripts leave no globals
     tab.close()
+
+
+def test_a_slider_of_words_starts_at_one_of_them():
+    assert Slider("Mask", ["disk", "mixed"], start="mixed").first == 1
+    with pytest.raises(ValueError, match="slider 'Mask' has no value 'mixd' to start at"):
+        Slider("Mask", ["disk", "mixed"], start="mixd")

@@ -51,6 +51,20 @@ def test_a_network_that_is_not_trained_counts_the_same_for_every_seed(tmp_path):
     assert item.ours == pytest.approx((50.0, 60.0, 40.0))
 
 
+def test_networks_that_are_not_trained_differ_once(tmp_path):
+    contrast = Contrast("", "q1", (RowName("perfect-64x48", "cal"),), (RowName("perfect-64x48", "argmax"),))
+    (item,) = findings((contrast,), "smoke", tmp_path)
+    assert item.verdict == "not run"
+    (job,) = jobs_of("q1", "smoke", [0], ["perfect-64x48"])
+    figures = {"evaluations": {"cal": {"AP": 0.9}, "argmax": {"AP": 0.7}}}
+    results.write(
+        job.file(tmp_path), experiment="table row", settings=settings_of(job), figures=figures, seconds=1.0,
+        command=job.command,
+    )  # fmt: skip
+    (item,) = findings((contrast,), "smoke", tmp_path)
+    assert (item.ours, item.verdict) == (pytest.approx((20.0,)), "too few seeds")
+
+
 def test_a_seed_without_a_figure_takes_no_other_seeds_place(tmp_path):
     """COCO's figures are -1 where no person has the size asked for."""
     write_rows(tmp_path, "8", {"udp-tiny-64x48": [0.5, -1.0, 0.4], "hrnet-tiny-64x48": [0.2, 0.3, 0.3]})
