@@ -53,8 +53,19 @@ def show_provenance(record: Mapping[str, Any], what: str = "Measured") -> None:
     """
     machine = record["machine"]
     place = f"{machine['cpu']}, {machine['cores']} cores" if machine["device"] == "cpu" else machine["device"]
-    sentence = f"{what} on {record['date'][:10]} in {record['seconds']:.3g} s ({place}) with"
+    sentence = f"{what} on {record['date'][:10]} in {duration(record['seconds'])} ({place}) with"
     say(f"{sentence}\n\n```sh\n{record['command']}\n```")
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(41.74), duration(1427.3), duration(9000)
+    ('41.7 s', '24 min', '2.5 h')
+    """
+    if seconds < 300:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _cell(value: object) -> str:
