@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from calbook import cli, results, runs
 from calbook.experiments import reports, running, trunk
@@ -259,7 +260,7 @@ def test_the_search_picks_by_people_whom_no_table_shows(tmp_path):
 def test_the_time_of_a_run_in_pieces_is_that_of_all_pieces(tmp_path, monkeypatch):
     """The clock of a training goes on from its checkpoint, here after 100 seconds."""
     place, run = Place(rows=tmp_path, runs=tmp_path), RunFolder(job().folder(tmp_path))
-    save_tensors(checkpoint(run), {}, {"seconds": 100.0})
+    save_tensors(checkpoint(run), {"weight": torch.zeros(1)}, {"seconds": 100.0})
     run.metrics.write_text(json.dumps({"kind": "train", "step": 2, "stage": 1, "loss": 0.5, "seconds": 150.0}) + "\n")
     network = job().experiment.method.build_model(17)
     monkeypatch.setattr(running, "prepare", lambda *_: None)

@@ -119,6 +119,7 @@ class TestPredict:
         assert names == ["film_frame000000.jpg", "film_frame000003.jpg", "film_frame000006.jpg"]
 
     def test_a_broken_video(self, calbook, run_folder, tmp_path):
+        pytest.importorskip("av")
         (tmp_path / "film.mp4").write_bytes(b"no film")
         status, _, err = calbook("predict", run_folder, tmp_path / "film.mp4", "--out", tmp_path / "o")
         assert status == 2
