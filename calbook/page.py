@@ -6,11 +6,18 @@ for light and dark; outside one they are printed as text.
 
 import html
 import inspect
+import math
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
+
+_FIGURE = r"[+\-−–]?[\d.,]*\d(?:e[+-]?\d+)?\s?%?"
+_FIGURES = re.compile(rf"{_FIGURE}(?: ?(?:/|…|±|to) ?{_FIGURE})?(?: \({_FIGURE}\))?")
+_NEGATIVE_ZERO = re.compile(r"-(?=0(?:\.0+)?(?![\d.e]))")
+_ROOM = 80  # characters that a table has side by side on a page, with its margins
 
 
 def say(text: str) -> None:
@@ -34,13 +41,17 @@ def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]], caption
 
     Args:
         headers: One heading per column.
-        rows: Rows of cells: strings as they are, floats with four significant digits, None as a dash.
+        rows: Rows of cells: strings as they are, floats with four significant digits, in a column of floats with
+            as many decimals as its largest has; None as a dash.
         caption: One line that says what the table shows.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     for row in cells:
         if len(row) != len(headers):
             raise ValueError(f"a row of {len(row)} cells under {len(headers)} headings: {row}")
+    for i in range(1, len(headers)):
+        for row, text in zip(cells, _same_decimals([row[i] for row in rows]), strict=False):
+            row[i] = text
     _show(_text_table(headers, cells, caption), "HTML", rich=_html_table(headers, cells, caption))
 
 
@@ -60,44 +71,83 @@ def show_provenance(record: Mapping[str, Any], what: str = "Measured") -> None:
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 
-    >>> duration(41.74), duration(1427.3), duration(9000)
-    ('41.7 s', '24 min', '2.5 h')
+    >>> duration(41.74), duration(1427.3), duration(9000), duration(0.2)
+    ('41.7 s', '24 min', '2.5 h', 'less than a second')
     """
+    if seconds < 1:
+        return "less than a second"
     if seconds < 300:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _cell(value: object) -> str:
-    """A cell's text: four significant digits for floats, a dash for nothing."""
+    """A cell's text: four significant digits for floats, a dash for nothing, no zero with a minus."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _NEGATIVE_ZERO.sub("", f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _same_decimals(column: Sequence[object]) -> list[str]:
+    """The texts of a column; floats of similar size get equally many decimals.
+
+    >>> _same_decimals([0.5, None, 0.12345]), _same_decimals([1.0, 0.0001])
+    (['0.5000', '–', '0.1235'], ['1', '0.0001'])
+    """
+    texts = [_cell(value) for value in column]
+    floats = [abs(value) for value in column if isinstance(value, float)]
+    sizes = [value for value in floats if value > 0]
+    similar = sizes and max(sizes) <= 100 * min(sizes) and 1e-3 < max(sizes) < 1e3
+    if not similar or len(floats) + column.count(None) < len(column):
+        return texts
+    longest = max(len(text.partition(".")[2]) for text in texts)
+    decimals = min(longest, max(0, 3 - math.floor(math.log10(max(sizes)))))
+    return [
+        f"{value:.{decimals}f}" if isinstance(value, float) else text for value, text in zip(column, texts, strict=True)
+    ]
 
 
 def _is_number(text: str) -> bool:
-    return bool(text) and text.strip("+-–− %").replace(".", "", 1).replace(",", "").replace("e-", "", 1).isdigit()
+    """Whether a cell is one figure, or two as in "1.5 ± 0.2", "93 … 96" or "0.38 (+1.2%)"."""
+    return bool(_FIGURES.fullmatch(text.strip()))
 
 
 def _html_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> str:
     """The table as HTML with the theme's own class, so that it follows light and dark mode."""
     right = [all(_is_number(row[i]) or row[i] == "–" for row in cells) for i in range(len(headers))]
     align = ["right" if number and i > 0 else "left" for i, number in enumerate(right)]
+    whole = _unbroken(headers, cells)
+    style = [f"text-align:{a}" + ";white-space:nowrap" * w for a, w in zip(align, whole, strict=True)]
     head = "".join(
         f'<th scope="col" style="text-align:{a}">{html.escape(h)}</th>' for h, a in zip(headers, align, strict=True)
     )
     body = ""
     for row in cells:
-        first = f'<th scope="row" style="text-align:left;font-weight:normal">{html.escape(row[0])}</th>'
-        rest = "".join(
-            f'<td style="text-align:{a}">{html.escape(c)}</td>' for c, a in zip(row[1:], align[1:], strict=True)
-        )
+        first = f'<th scope="row" style="{style[0]};font-weight:normal">{html.escape(row[0])}</th>'
+        rest = "".join(f'<td style="{look}">{html.escape(c)}</td>' for c, look in zip(row[1:], style[1:], strict=True))
         body += f"<tr>{first}{rest}</tr>\n"
     title = f'<caption style="caption-side:top">{html.escape(caption)}</caption>\n' if caption else ""
     return (
         f'<div style="overflow-x:auto"><table class="table">\n{title}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def _unbroken(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns keep their cells on one line: figures and short texts, as far as the page has room for them."""
+    columns = [[row[i] for row in cells] for i in range(len(headers))]
+    words = [
+        max((len(word) for text in [head, *column] for word in text.split()), default=0)
+        for head, column in zip(headers, columns, strict=True)
+    ]
+    lines = [max((len(text) for text in column), default=0) for column in columns]
+    room = _ROOM - sum(words) - 3 * len(headers)
+    whole = [False] * len(headers)
+    for i in sorted(range(len(headers)), key=lambda i: (not all(_is_number(text) for text in columns[i]), lines[i])):
+        more = max(0, lines[i] - words[i])
+        if more <= room and any(set(" -") & set(text) for text in columns[i]):
+            whole[i], room = True, room - more
+    return whole
 
 
 def _text_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> str:
