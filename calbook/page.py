@@ -142,11 +142,16 @@ def _unbroken(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> list[bo
     ]
     lines = [max((len(text) for text in column), default=0) for column in columns]
     room = _ROOM - sum(words) - 3 * len(headers)
-    whole = [False] * len(headers)
-    for i in sorted(range(len(headers)), key=lambda i: (not all(_is_number(text) for text in columns[i]), lines[i])):
-        more = max(0, lines[i] - words[i])
-        if more <= room and any(set(" -") & set(text) for text in columns[i]):
-            whole[i], room = True, room - more
+    more = [max(0, line - word) for line, word in zip(lines, words, strict=True)]
+    breaks = [any(set(" -") & set(text) for text in column) for column in columns]
+    figures = [all(_is_number(text) or text == "–" for text in column) for column in columns]
+    together = sum(extra for extra, figure in zip(more, figures, strict=True) if figure)
+    fits = together <= room  # columns of figures side by side look alike: all on one line, or none
+    whole = [figure and fits and breakable for figure, breakable in zip(figures, breaks, strict=True)]
+    room -= together if fits else 0
+    for i in sorted(range(len(headers)), key=lambda i: more[i]):
+        if not figures[i] and breaks[i] and more[i] <= room:
+            whole[i], room = True, room - more[i]
     return whole
 
 
