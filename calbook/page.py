@@ -17,7 +17,7 @@ from typing import Any
 _FIGURE = r"[+\-−–]?[\d.,]*\d(?:e[+-]?\d+)?\s?%?"
 _FIGURES = re.compile(rf"{_FIGURE}(?: ?(?:/|…|±|to) ?{_FIGURE})?(?: \({_FIGURE}\))?")
 _NEGATIVE_ZERO = re.compile(r"-(?=0(?:\.0+)?(?![\d.e]))")
-_ROOM = 80  # characters that a table has side by side on a page, with its margins
+_ROOM = 82.0  # digits that a table has side by side on a page; a margin takes three, a letter a little more than one
 
 
 def say(text: str) -> None:
@@ -136,15 +136,18 @@ def _html_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption:
 def _unbroken(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> list[bool]:
     """Which columns keep their cells on one line: figures and short texts, as far as the page has room for them."""
     columns = [[row[i] for row in cells] for i in range(len(headers))]
-    words = [
-        max((len(word) for text in [head, *column] for word in text.split()), default=0)
-        for head, column in zip(headers, columns, strict=True)
-    ]
-    lines = [max((len(text) for text in column), default=0) for column in columns]
-    room = _ROOM - sum(words) - 3 * len(headers)
-    more = [max(0, line - word) for line, word in zip(lines, words, strict=True)]
-    breaks = [any(set(" -") & set(text) for text in column) for column in columns]
     figures = [all(_is_number(text) or text == "–" for text in column) for column in columns]
+    wide = [1.0 if figure else 1.17 for figure in figures]
+    words = [
+        width * max((len(word) for text in [head, *column] for word in text.split()), default=0)
+        for head, column, width in zip(headers, columns, wide, strict=True)
+    ]
+    lines = [
+        width * max((len(text) for text in column), default=0) for column, width in zip(columns, wide, strict=True)
+    ]
+    room = _ROOM - sum(words) - 3 * len(headers)
+    more = [max(0.0, line - word) for line, word in zip(lines, words, strict=True)]
+    breaks = [any(set(" -") & set(text) for text in column) for column in columns]
     together = sum(extra for extra, figure in zip(more, figures, strict=True) if figure)
     fits = together <= room  # columns of figures side by side look alike: all on one line, or none
     whole = [figure and fits and breakable for figure, breakable in zip(figures, breaks, strict=True)]
