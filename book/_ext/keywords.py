@@ -38,9 +38,21 @@ def _check(app: Sphinx, env: Any) -> None:
             raise ValueError(f"_config.yml: search_first promises {word!r} to two pages")
 
 
+def _remember(app: Sphinx, env: Any) -> None:
+    """Give the search the words of all pages.
+
+    Sphinx hands them over as it writes a page and forgets them afterwards: where only some pages are written again,
+    the others would lose their place in front.
+    """
+    for page, entries in env.get_domain("index").entries.items():
+        words = {(word, place, main) for kind, word, place, main, _ in entries if kind == "single"}
+        env._search_index_index_entries[page] = sorted(words)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_config_value("search_first", {}, "env", [dict])
     app.add_transform(IndexKeywords)
     app.connect("env-updated", _check)
+    app.connect("env-updated", _remember)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
