@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro_training import CONFIG, METHOD, SKELETON, MicroLoader, MicroNetwork, run, score
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from micro_training import CONFIG, METHOD, SKELETON, LargeLoader, MicroLoader, MicroNetwork, run
+from safetensors.torch import load_file
+from torch import nn
 
 from calbook import runs
 from calbook.codecs.base import Codec
-from calbook.data.defects import DataError
 from calbook.data.synthetic.stream import Crops
 from calbook.method import Method, build_method
 from calbook.runs import RunFolder
@@ -23,7 +22,6 @@ from calbook.training.average import MovingAverage
 from calbook.training.folder import checkpoint, load_numbers
 from calbook.training.keeper import Keeper
 from calbook.training.learner import Learner
-from calbook.training.network import build_network
 from calbook.training.record import read_metrics
 
 PLAIN = replace(CONFIG, average=None, continue_mixture=False)
@@ -135,19 +133,13 @@ def test_validation_comes_when_due_and_at_the_end(tmp_path: Path) -> None:
 
 def test_a_trained_run_is_loaded_with_the_weights_asked_for(tmp_path: Path) -> None:
     config = TrainingConfig(epochs=1, mask_epochs=0, milestones=(), batch_size=8, log_every=1)
-    run(tmp_path / "run", config, method=build_method("cal-tiny", (64, 48)), loader=_Large(), validate=None)
+    run(tmp_path / "run", config, method=build_method("cal-tiny", (64, 48)), loader=LargeLoader(), validate=None)
     trained = runs.load(tmp_path / "run")  # never validated: the last are the best
     last = load_file(RunFolder(tmp_path / "run").weights("last"))
     assert not trained.model.training
     assert all(last[name].equal(value) for name, value in trained.model.state_dict().items())
     assert trained.skeleton == SKELETON
     assert trained.method == build_method("cal-tiny", (64, 48))
-
-
-class _Large(MicroLoader):
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Crops]:
-        for images, joints, visible in list(super().epoch(epoch, start))[:2]:
-            yield Crops(nn.functional.interpolate(images, (64, 48)), joints * 2, visible)
 
 
 # Stopping where it must.
@@ -328,97 +320,3 @@ class _Interrupted(MicroLoader):
             if (epoch, number) == (2, 3):
                 raise KeyboardInterrupt
             yield crops
-
-
-# Warm start.
-
-
-def _tiny(folder: Path, joints: int = 3, **options: object) -> dict[str, Tensor]:
-    torch.manual_seed(5)
-    network = build_method("cal-tiny", (64, 48)).build_model(joints)
-    return {name: value + 0.01 for name, value in network.state_dict().items() if value.is_floating_point()}
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_a_warm_start_begins_from_a_file_of_tensors(tmp_path: Path, suffix: str) -> None:
-    weights = _tiny(tmp_path)
-    file = tmp_path / f"weights.{suffix}"
-    save_file(weights, file) if suffix == "safetensors" else torch.save({"state_dict": weights}, file)
-    config = TrainingConfig(warm_start=str(file))
-    network, report = build_network(build_method("cal-tiny", (64, 48)), 3, config, warm=True)
-    assert report is not None
-    assert not report.missing
-    assert all(network.state_dict()[name].equal(value) for name, value in weights.items())
-
-
-def test_a_warm_start_from_other_joints_leaves_the_last_layers_fresh(tmp_path: Path) -> None:
-    save_file(_tiny(tmp_path, joints=5), tmp_path / "five.safetensors")
-    config = TrainingConfig(warm_start=str(tmp_path / "five.safetensors"))
-    _, report = build_network(build_method("cal-tiny", (64, 48)), 3, config, warm=True)
-    assert report is not None
-    assert {name.split(".")[-2] for name in report.missing} == {"predict"}
-    assert {name.split(".")[-2] for name in report.skipped} == {"predict"}
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"), [(None, "there is no such file"), (b"junk", "not a file of tensors"), ({}, "none of 1")]
-)
-def test_a_warm_start_that_cannot_be_is_one_line(tmp_path: Path, content: object, problem: str) -> None:
-    file = tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content is not None:
-        torch.save({"other": torch.zeros(1)}, file)
-    with pytest.raises(DataError, match=problem) as caught:
-        build_network(build_method("cal-tiny", (64, 48)), 3, TrainingConfig(warm_start=str(file)), warm=True)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_warm_start_is_noted_and_not_repeated_when_resuming(tmp_path: Path) -> None:
-    save_file(_tiny(tmp_path), tmp_path / "weights.safetensors")
-    config = TrainingConfig(
-        epochs=1, mask_epochs=0, milestones=(), batch_size=8, warm_start=str(tmp_path / "weights.safetensors")
-    )
-    settings = {"method": build_method("cal-tiny", (64, 48)), "loader": _Large(), "validate": None}
-    run(tmp_path / "run", config, **settings)
-    (tmp_path / "weights.safetensors").unlink()
-    run(tmp_path / "run", config, **settings)
-    first, second = json.loads((tmp_path / "run" / "environment.json").read_text())["sessions"]
-    assert first["warm_start"].startswith("loaded ")
-    assert "warm_start" not in second
-
-
-# The configuration.
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epochs": -1}, "epochs must be at least 0"),
-        ({"epochs": 0, "mask_epochs": 0}, "nothing to train"),
-        ({"components": 0}, "components must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"clip": -1.0}, "clip must be above 0"),
-        ({"average": 1.0}, "decay between 0 and 1"),
-        ({"precision": "bf16"}, "unknown precision 'bf16': choose one of 32-true, bf16-mixed"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
-    ],
-)
-def test_a_configuration_that_cannot_be_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TrainingConfig(**change)
-
-
-def test_the_defaults_are_the_published_run() -> None:
-    config = TrainingConfig()
-    assert (config.epochs, config.mask_epochs, config.milestones, config.learning_rate) == (210, 40, (170, 200), 1e-3)
-    assert (config.batch_size, config.weight_decay, config.clip, config.average) == (128, 0.0, None, None)
-    assert not math.isclose(config.rate(169), config.rate(170))
-
-
-def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path) -> None:
-    class Three:
-        world_size, is_global_zero = 3, True
-
-    with pytest.raises(ValueError, match="batch_size 8 does not divide among 3 processes"):
-        fit(METHOD, MicroLoader(), score, CONFIG, RunFolder(tmp_path / "run"), Three())
