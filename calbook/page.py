@@ -17,7 +17,6 @@ from typing import Any
 _FIGURE = r"[+\-−–]?[\d.,]*\d(?:e[+-]?\d+)?\s?%?"
 _FIGURES = re.compile(rf"{_FIGURE}(?: ?(?:/|…|±|to) ?{_FIGURE})?(?: \({_FIGURE}\))?")
 _NEGATIVE_ZERO = re.compile(r"-(?=0(?:\.0+)?(?![\d.e]))")
-_ROOM = 82.0  # digits that a table has side by side on a page; a margin takes three, a letter a little more than one
 
 
 def say(text: str) -> None:
@@ -116,8 +115,7 @@ def _html_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption:
     """The table as HTML with the theme's own class, so that it follows light and dark mode."""
     right = [all(_is_number(row[i]) or row[i] == "–" for row in cells) for i in range(len(headers))]
     align = ["right" if number and i > 0 else "left" for i, number in enumerate(right)]
-    whole = _unbroken(headers, cells)
-    style = [f"text-align:{a}" + ";white-space:nowrap" * w for a, w in zip(align, whole, strict=True)]
+    style = [f"text-align:{a}" + ";white-space:nowrap" * number for a, number in zip(align, right, strict=True)]
     head = "".join(
         f'<th scope="col" style="text-align:{a}">{html.escape(h)}</th>' for h, a in zip(headers, align, strict=True)
     )
@@ -131,31 +129,6 @@ def _html_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption:
         f'<div style="overflow-x:auto"><table class="table">\n{title}'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
-
-
-def _unbroken(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> list[bool]:
-    """Which columns keep their cells on one line: figures and short texts, as far as the page has room for them."""
-    columns = [[row[i] for row in cells] for i in range(len(headers))]
-    figures = [all(_is_number(text) or text == "–" for text in column) for column in columns]
-    wide = [1.0 if figure else 1.17 for figure in figures]
-    words = [
-        width * max((len(word) for text in [head, *column] for word in text.split()), default=0)
-        for head, column, width in zip(headers, columns, wide, strict=True)
-    ]
-    lines = [
-        width * max((len(text) for text in column), default=0) for column, width in zip(columns, wide, strict=True)
-    ]
-    room = _ROOM - sum(words) - 3 * len(headers)
-    more = [max(0.0, line - word) for line, word in zip(lines, words, strict=True)]
-    breaks = [any(set(" -") & set(text) for text in column) for column in columns]
-    together = sum(extra for extra, figure in zip(more, figures, strict=True) if figure)
-    fits = together <= room  # columns of figures side by side look alike: all on one line, or none
-    whole = [figure and fits and breakable for figure, breakable in zip(figures, breaks, strict=True)]
-    room -= together if fits else 0
-    for i in sorted(range(len(headers)), key=lambda i: more[i]):
-        if not figures[i] and breaks[i] and more[i] <= room:
-            whole[i], room = True, room - more[i]
-    return whole
 
 
 def _text_table(headers: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> str:
