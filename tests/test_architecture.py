@@ -12,7 +12,7 @@ LAYERS = [
     {"runs", "training", "inference"},
     {"ceiling", "quantization", "experiments"},
     {"cli"},
-    {"bookbuild", "interactive", "page", "plotting"},
+    {"bookbuild", "interactive", "page", "plotting", "results_page"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

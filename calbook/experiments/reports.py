@@ -95,7 +95,7 @@ def cells(lines: Sequence[Line], name: str) -> list[list[object]]:
     """The table's cells, a list per row: percent with one decimal, ours as mean ± standard deviation over seeds.
 
     >>> cells(lines_of("3", "smoke", Path("nowhere")), "3")[0][:5]
-    ['offset mask=Binary heatmap', 'HRNet-W32 128x96', 'cal-tiny-64x48-disk', '73.3', None]
+    ['binary heatmap (disk)', 'HRNet-W32 128x96', 'cal-tiny-64x48-disk', '73.3', None]
     """
     printed, (first, *rest) = _metrics(lines, name)
     return [
@@ -145,11 +145,19 @@ def text_table(name: str, preset: PresetName, rows: Path = ROWS) -> str:
     texts = [headers(lines, name), *body]
     widths = [max(len(line[i]) for line in texts) for i in range(len(texts[0]))]
     drawn = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in texts]
-    return "\n".join([f"{_title(name)}: {table(name).title} ({preset})", *drawn])
+    return "\n".join([f"{title_of(name)}: {table(name).title} ({preset})", *drawn])
 
 
-def _title(name: str) -> str:
-    return f"Table {name}" if name[0].isdigit() else name
+def title_of(name: str) -> str:
+    """What a reader calls a table.
+
+    >>> [title_of(name) for name in ("8", "figure1", "q3", "mr-val")]
+    ['Table 8', 'Figure 1', 'Question 3', 'mr-val']
+    """
+    for start, title in (("figure", "Figure"), ("q", "Question"), ("", "Table")):
+        if name.startswith(start) and name.removeprefix(start).isdigit():
+            return f"{title} {name.removeprefix(start)}"
+    return name
 
 
 def summary(name: str, preset: PresetName, rows: Path = ROWS) -> dict[str, Any]:

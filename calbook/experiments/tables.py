@@ -134,19 +134,19 @@ _FAMILIES = {
     "MRFeaNet1": "mrfeanet1",
     "MRFeaNet2": "mrfeanet2",
 }
-_VARIANTS = {
-    "offset mask=Binary heatmap": "disk",
-    "offset mask=MGM": "",
-    "GMM components=2": "components2",
-    "GMM components=3": "components3",
-    "GMM components=1": "components1",
-    "heatmap=Binary": "binary",
-    "heatmap=Gaussian": "",
-    "offset loss=L2 (inferred)": "l2",
-    "offset loss=Smooth L1": "smooth-l1",
-    "offset loss=L1 (inferred)": "",
-    "One-stage training": "one-stage",
-    "Two-stage training": "",
+_VARIANTS = {  # as printed: what a page calls it, and our variant
+    "offset mask=Binary heatmap": ("binary heatmap (disk)", "disk"),
+    "offset mask=MGM": ("mixed Gaussian mask", ""),
+    "GMM components=1": ("one component", "components1"),
+    "GMM components=2": ("two components", "components2"),
+    "GMM components=3": ("three components", "components3"),
+    "heatmap=Binary": ("binary", "binary"),
+    "heatmap=Gaussian": ("Gaussian", ""),
+    "offset loss=L2 (inferred)": ("L2 (name inferred)", "l2"),
+    "offset loss=Smooth L1": ("smooth L1", "smooth-l1"),
+    "offset loss=L1 (inferred)": ("L1 (name inferred)", ""),
+    "One-stage training": ("one stage", "one-stage"),
+    "Two-stage training": ("two stages", ""),
 }
 _INTEGRAL = ("IPR", "Integral Pose Regression")  # cited, and run besides
 
@@ -162,12 +162,12 @@ def _row(printed: PublishedRow, evaluation: str) -> Row:
         return Row(printed.method, None, evaluation, printed, cited=True)
     if method.endswith("+SPSR"):
         size, evaluation = "256x192", "spsr"
-    change = _VARIANTS[variant] if variant else ""
+    label, change = _VARIANTS[variant] if variant else (printed.method, "")
     if change == "components1" and size == "128x96":
         change = ""  # the paper's own choice at this size
     source = "mpii" if printed.table == "mr-mpii" else ""
     name = "-".join(part for part in (_FAMILIES[method], backbone, size, change, source) if part)
-    return Row(variant or printed.method, NETWORKS[name], evaluation, printed)
+    return Row(label, NETWORKS[name], evaluation, printed)
 
 
 def _table(name: str, title: str, evaluation: str = "val2017", halved: bool = False) -> Table:

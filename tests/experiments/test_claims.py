@@ -1,6 +1,7 @@
 """What the papers claim, and the rule by which our rows say so."""
 
 import pytest
+from row_files import write_rows
 
 from calbook import experiments, results
 from calbook.experiments import claims, reports, verdicts
@@ -10,21 +11,6 @@ from calbook.experiments.verdicts import findings, mean_interval
 
 LOW = "cal-w32-128x96"
 MASK = CLAIMS["mask"]
-
-
-def write_rows(folder, table, scores, *also):
-    """Results files of some networks: ``{name at the preset: AP of seeds 0, 1, ...}``."""
-    for job in jobs_of(table, "smoke", range(12)):
-        values = scores.get(job.experiment.name, [])
-        if job.seed < len(values):
-            results.write(
-                job.file(folder),
-                experiment="table row",
-                settings=settings_of(job),
-                figures={"evaluations": {name: {"AP": values[job.seed]} for name in ("val2017", *also)}},
-                seconds=1.0,
-                command=job.command,
-            )
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)

@@ -161,8 +161,8 @@ def test_a_table_puts_ours_beside_theirs(tmp_path):
         (found,) = jobs_of("3", "laptop", [seed], [CAL])
         write(tmp_path, found, {"val2017": {"AP": ap, "AP50": -1.0}, "coarse": {"AP": 0.1}})
     disk, mixed = reports.cells(reports.lines_of("3", "laptop", tmp_path), "3")
-    assert disk[:6] == ["offset mask=Binary heatmap", "HRNet-W32 128x96", "cal-tiny-64x48-disk", "73.3", None, 0]
-    assert mixed[:7] == ["offset mask=MGM", "HRNet-W32 128x96", "cal-tiny-64x48", "74.3", "63.0 ± 2.6", 3, None]
+    assert disk[:6] == ["binary heatmap (disk)", "HRNet-W32 128x96", "cal-tiny-64x48-disk", "73.3", None, 0]
+    assert mixed[:7] == ["mixed Gaussian mask", "HRNet-W32 128x96", "cal-tiny-64x48", "74.3", "63.0 ± 2.6", 3, None]
     text = reports.text_table("3", "laptop", tmp_path)
     assert text.splitlines()[0] == "Table 3: Mask of the offset loss (laptop)"
     assert "63.0 ± 2.6" in text
