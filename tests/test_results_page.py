@@ -1,11 +1,14 @@
 """What a chapter shows of results files: tables, claims, contrasts, and what is missing of them."""
 
+from dataclasses import replace
+
 import pytest
 from row_files import write_rows
 
 from calbook import results_page
-from calbook.experiments import claims
-from calbook.results_page import ResultsPage
+from calbook.experiments import claims, verdicts
+from calbook.experiments.claims import CLAIMS
+from calbook.results_page import ResultsPage, outcome
 
 MASK = {"cal-tiny-64x48": [0.4, 0.5, 0.6], "cal-tiny-64x48-disk": [0.3, 0.4, 0.5]}
 
@@ -61,7 +64,8 @@ def test_records_are_those_of_the_tables_that_were_read(tmp_path):
 def test_a_claim_is_worded_and_judged(shown, tmp_path):
     write_rows(tmp_path, "3", MASK)
     ResultsPage("smoke", tmp_path).show_claims("mask")
-    sentence, (heads, rows, _) = shown
+    sentence, (heads, rows, _), came_out = shown
+    assert came_out == "**Outcome.** Seen: mixed Gaussian over disk (+10.0)."
     assert sentence == "**The claim** (Table 3). A mixed Gaussian mask beats the disk."
     assert dict(zip(heads, rows[0], strict=True)) == {
         "where": "mixed Gaussian over disk",
@@ -85,3 +89,45 @@ def test_contrasts_without_rows_are_counted(shown, tmp_path):
     assert heads == ["contrast", "ours", "95 % interval", "seeds", "verdict"]
     assert caption == "Losses: differences in points of AP, preset smoke"
     assert missing == "*Losses: 3 of 4 contrasts have no rows at preset `smoke`.*"
+
+
+def test_an_outcome_says_where_the_papers_figure_lies(tmp_path):
+    write_rows(tmp_path, "3", MASK | {"cal-tiny-64x48-disk": [0.39, 0.51, 0.6]})
+    (item,) = verdicts.findings(CLAIMS["mask"].contrasts, "smoke", tmp_path)
+    assert outcome([("the mask", item)]).endswith("; the interval holds zero and also the paper's +1.0).")
+
+
+def test_contrasts_of_the_same_networks_are_the_same(tmp_path):
+    """Question 9's contrast at 64x48 is Table 5's only where the ablations' size is 64x48, too."""
+    claim, (question, *_) = CLAIMS["target"].contrasts[0], claims.ANSWERS["q9"]
+    for preset, same in (("laptop", True), ("paper", False)):
+        page = ResultsPage(preset, tmp_path)
+        assert (page.compared(claim) == page.compared(question)) == same
+    assert page.has_trained(claim)
+    assert [page.has_trained(item) for item in claims.ANSWERS["q2"][:5]] == [True] * 4 + [False]
+
+
+def test_beside_the_claims_stand_udp_not_smoothed_and_masks_from_the_start(shown, tmp_path):
+    page = ResultsPage("smoke", tmp_path)
+    page.show_beside()
+    assert shown == []
+    write_rows(tmp_path, "8", {"dark-tiny-64x48": [0.3, 0.3, 0.3], "cal-tiny-64x48": [0.2, 0.2, 0.2]})
+    write_rows(tmp_path, "7", {"cal-tiny-64x48-one-stage": [0.4, 0.5, 0.6]})
+    ResultsPage("smoke", tmp_path).show_beside()
+    (heads, rows, _), note = shown
+    assert heads == ["contrast", "ours", "95 % interval", "seeds", "verdict"]
+    assert rows == [["CAL with masks from the start over DARK, 64x48", "+20.0", "-4.8 to +44.8", 3, "not seen"]]
+    assert note == (
+        "**Beside *CAL beats DARK* at 64x48 (-10.0, 95 % interval -10.0 to -10.0).** "
+        "With masks from the start, CAL over DARK at 64x48: +20.0, 95 % interval -4.8 to +44.8 (not seen)."
+    )
+
+
+def test_the_last_third_at_the_full_rate_is_measured_on_the_learning_curve(tmp_path):
+    page = ResultsPage("smoke", tmp_path)
+    assert page.late_gain("cal-w32-64x48") is None
+    curve = [{"epoch": epoch, "AP": epoch / 100} for epoch in (5, 20, 25, 30, 35)]
+    line = next(line for line in page.lines("8") if line.row.experiment.name == "cal-w32-64x48")
+    record = {"settings": {"training": {"milestones": [34, 40]}}, "figures": {"curve": curve}}
+    page._lines["8"] = [replace(line, records=(record,))]
+    assert page.late_gain("cal-w32-64x48") == pytest.approx(10.0)  # from epoch 20 to epoch 30

@@ -28,6 +28,7 @@ from calbook.results import write_atomically
 
 RUN_TIME = "{{ run_time }}"  # in a chapter: how long it took
 RUN_TIMES = "{{ run_times }}"  # in a page: a table of all chapters
+NO_BREAK = "\u2011"  # a hyphen at which no line ends, for dates in narrow columns
 HOSTS = {
     "notebook_interface": "jupyterlab",
     "binderhub_url": "https://mybinder.org",
@@ -123,11 +124,13 @@ def run_time(record: Mapping[str, Any]) -> str:
     >>> run_time({"seconds": 12.3, "cores": 2, "date": "2026-11-21", "parameters": {}})
     '12 s on 2 cores (2026-11-21)'
     """
-    seconds = record["seconds"]
-    took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     plural = "s" if record["cores"] != 1 else ""
     given = f", with {shown(record['parameters'])}" if record["parameters"] else ""
-    return f"{took} on {record['cores']} core{plural} ({record['date']}){given}"
+    return f"{_took(record['seconds'])} on {record['cores']} core{plural} ({record['date']}){given}"
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def with_buttons(config: bytes) -> bytes:
@@ -182,12 +185,22 @@ def _figure_alone(cell: Notebook) -> list[Notebook]:
 
 
 def _run_times(book: Book) -> str:
-    """A table of all chapters: when, where and how long they ran."""
-    lines = ["| Chapter | Run time | Machine |", "| --- | --- | --- |"]
-    for chapter in book.chapters:
-        record = read_notebook(chapter.executed).metadata[RECORD]
-        page = chapter.source.relative_to(book.root / "book").as_posix()
-        lines.append(f"| {{doc}}`/book/{page.removesuffix('.ipynb')}` | {run_time(record)} | {record['machine']} |")
+    """A table of all chapters: when, where and how long they ran; what is the same for all stands above it."""
+    records = {c.source: read_notebook(c.executed).metadata[RECORD] for c in book.chapters}
+    columns = {
+        "Machine": [str(record["machine"]) for record in records.values()],
+        "Cores": [str(record["cores"]) for record in records.values()],
+        "Date": [record["date"].replace("-", NO_BREAK) for record in records.values()],
+    }
+    common = [f"{name.lower()}: {values[0]}" for name, values in columns.items() if len(set(values)) == 1]
+    columns = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    lines = [f"All chapters: {'; '.join(common)}.", ""] if common else []
+    lines += ["| " + " | ".join(["Chapter", "Run time", *columns]) + " |", "| --- " * (2 + len(columns)) + "|"]
+    for place, (source, record) in enumerate(records.items()):
+        page = source.relative_to(book.root / "book").as_posix().removesuffix(".ipynb")
+        given = f", with {shown(record['parameters'])}" if record["parameters"] else ""
+        cells = [f"{{doc}}`/book/{page}`", _took(record["seconds"]) + given]
+        lines.append("| " + " | ".join([*cells, *(values[place] for values in columns.values())]) + " |")
     return "\n".join(lines)
 
 

@@ -38,7 +38,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a paper, in our words.
+    """A claim of a paper, or what its table invites to conclude, in our words.
 
     Attributes:
         name: For reference.
@@ -96,10 +96,10 @@ CLAIMS: dict[str, Claim] = {
             "One Gaussian is best at the lower input size, two at the higher",
             "Table 4",
             (
-                _better("4", _LOW, f"{_LOW}-components2", "lower size, one over two"),
-                _better("4", _LOW, f"{_LOW}-components3", "lower size, one over three"),
-                _better("4", f"{_HIGH}-components2", f"{_HIGH}-components1", "higher size, two over one"),
-                _better("4", f"{_HIGH}-components2", f"{_HIGH}-components3", "higher size, two over three"),
+                _better("4", _LOW, f"{_LOW}-components2", "lower size, one Gaussian over two"),
+                _better("4", _LOW, f"{_LOW}-components3", "lower size, one Gaussian over three"),
+                _better("4", f"{_HIGH}-components2", f"{_HIGH}-components1", "higher size, two Gaussians over one"),
+                _better("4", f"{_HIGH}-components2", f"{_HIGH}-components3", "higher size, two Gaussians over three"),
             ),
         ),
         Claim(
@@ -110,7 +110,7 @@ CLAIMS: dict[str, Claim] = {
         ),
         Claim(
             "loss",
-            "L1 is the best offset loss",
+            "L1 is the best offset loss (row names inferred)",
             "Table 6",
             (
                 _better("6", _LOW, f"{_LOW}-smooth-l1", "L1 over smooth L1"),
@@ -119,7 +119,7 @@ CLAIMS: dict[str, Claim] = {
         ),
         Claim(
             "stages",
-            "Two stages beat masks from the start",
+            "Two stages beat masks from the start (our reading of one stage)",
             "Table 7",
             (_better("7", _LOW, f"{_LOW}-one-stage", "two stages over one"),),
         ),
@@ -156,12 +156,12 @@ CLAIMS: dict[str, Claim] = {
             "Features of several resolutions beat those of one, and heatmaps of several",
             "Tran, Nguyen and Kim, COCO val2017",
             tuple(
-                _better("mr-val", f"{better}-r50-256x192", f"{worse}-r50-256x192")
-                for better, worse in (
-                    ("mrfeanet1", "simple-baseline"),
-                    ("mrfeanet2", "simple-baseline"),
-                    ("mrfeanet1", "mrheatnet1"),
-                    ("mrfeanet2", "mrheatnet2"),
+                _better("mr-val", f"{better.lower()}-r50-256x192", f"{worse}-r50-256x192", f"{better} over {name}")
+                for better, worse, name in (
+                    ("MRFeaNet1", "simple-baseline", "SimpleBaseline"),
+                    ("MRFeaNet2", "simple-baseline", "SimpleBaseline"),
+                    ("MRFeaNet1", "mrheatnet1", "MRHeatNet1"),
+                    ("MRFeaNet2", "mrheatnet2", "MRHeatNet2"),
                 )
             ),
         ),
@@ -205,11 +205,11 @@ ANSWERS: dict[str, tuple[Contrast, ...]] = {
     "q4": _of_sizes(
         "q4",
         ("what a second branch gains CAL", ("cal-w32-{}", "val2017"), ("cal-w32-{}-one-trunk", "val2017")),
-        ("what it gains UDP", ("udp-w32-{}-two-branches", "unsmoothed"), ("udp-w32-{}", "unsmoothed")),
+        ("what it gains UDP, not smoothed", ("udp-w32-{}-two-branches", "unsmoothed"), ("udp-w32-{}", "unsmoothed")),
         ("CAL over UDP, both one trunk", ("cal-w32-{}-one-trunk", "val2017"), ("udp-w32-{}", "unsmoothed")),
         ("CAL over UDP, both two", ("cal-w32-{}", "val2017"), ("udp-w32-{}-two-branches", "unsmoothed")),
     ),
-    "q5": _of_cal("q5", ("one component over two", "", "components2"), ("one over three", "", "components3")),
+    "q5": _of_cal("q5", ("one Gaussian over two", "", "components2"), ("one over three", "", "components3")),
     "q6": _of_cal(
         "q6",
         ("disk: L1 over smooth L1", "disk", "disk-smooth-l1"),

@@ -90,9 +90,20 @@ def _by_size(*lines: tuple[str, str, str]) -> list[_Line]:
     ]
 
 
+# What a reader calls the decoders of a perfect network.
+_READ_BY = {
+    "quarter-shift": "quarter shift",
+    "dark": "DARK",
+    "integral": "mean of the map",
+    "offset": "UDP's offsets",
+    "cal": "CAL",
+}
+
 _LINES: dict[str, list[_Line]] = {
     "q1": [
-        _Line(f"{name}, {evaluation.name}", name, evaluation.name)
+        _Line(
+            f"{name.removeprefix('perfect-')}, {_READ_BY.get(evaluation.name, evaluation.name)}", name, evaluation.name
+        )
         for name, experiment in QUESTION_NETWORKS.items()
         if not experiment.is_trained
         for evaluation in experiment.evaluations
@@ -124,10 +135,10 @@ _LINES: dict[str, list[_Line]] = {
         for loss, suffix in (("L1", ""), ("smooth L1", "smooth-l1"), ("L2", "l2"))
     ],
     "q7": [
-        _Line("on the disk (paper), 128x96", "cal-w32-128x96"),
-        _Line("on the plane (code), 128x96", "cal-w32-128x96-plane"),
-        _Line("on the disk (paper), 256x192", "cal-w32-256x192-components2"),
-        _Line("on the plane (code), 256x192", "cal-w32-256x192-components2-plane"),
+        _Line("on the disk (paper), lower size", "cal-w32-128x96"),
+        _Line("on the plane (code), lower size", "cal-w32-128x96-plane"),
+        _Line("on the disk (paper), higher size", "cal-w32-256x192-components2"),
+        _Line("on the plane (code), higher size", "cal-w32-256x192-components2-plane"),
         _Line("masks about the joint's pixel (code)", "cal-w32-128x96-pixel-masks"),
         _Line("offsets as they are, lambda 1", "cal-w32-128x96-paper-scale"),
         _Line("offsets over 1.5, lambda 0.7 (code)", "cal-w32-128x96-code-scale"),

@@ -184,6 +184,9 @@ def test_staged_chapters_say_how_long_they_took(good: Book) -> None:
     assert "{{ run_time }}" not in text
     assert " on " in read_notebook(staged / "book" / "01_good.ipynb").cells[0].source
     assert "01_good" in (staged / "book" / "index.md").read_text()
+    table = (staged / "book" / "index.md").read_text()
+    assert "| Chapter | Run time |\n" in table, "one machine and one day: both stand above the table"
+    assert read_notebook(good.chapters[0].executed).metadata[render.RECORD]["machine"] in table
     assert not (staged / "book" / "02_bad.ipynb").exists()  # no longer in the table of contents
     times = {path: path.stat().st_mtime_ns for path in staged.rglob("*")}
     render.stage(good)
