@@ -54,7 +54,9 @@ def add(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from calbook import results
+    from calbook.inference.memory import keep_heap_flat
 
+    keep_heap_flat()
     begin = time.perf_counter()
     if options.target.is_dir():
         device, first = _launch(options)

@@ -73,9 +73,11 @@ def _predict(options: argparse.Namespace) -> int:
     from PIL import Image
 
     from calbook import results, runs
+    from calbook.inference.memory import keep_heap_flat
     from calbook.inference.pose_files import PoseWriter
     from calbook.inference.sources import find_pictures
 
+    keep_heap_flat()
     # Above 89 million pixels Pillow warns of attacks; such pictures are reduced or refused in one line.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     paths = find_pictures(options.pictures)
