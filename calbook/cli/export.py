@@ -46,10 +46,10 @@ def _export(options: argparse.Namespace) -> int:
     trained = runs.load(options.folder, options.weights)
     report = export_onnx(trained, options.out, _crops(options, trained), opset=options.opset)
     size = options.out.stat().st_size / 1e6
-    kind = "real" if options.data else "synthetic"
+    of = f" of {options.data}" if options.data else ", synthetic people"
     print(f"{options.out}: {size:.1f} MB, opset {options.opset}")
     print(
-        f"compared on {report.crops} {kind} crops: differs by at most {report.heatmaps:.1e} (heatmaps) and "
+        f"compared on {report.crops} crops{of}: differs by at most {report.heatmaps:.1e} (heatmaps) and "
         f"{report.offsets:.1e} (offsets) of the maps' largest value"
     )
     return 0
