@@ -1,7 +1,6 @@
 # The two commands of the README are `make book` and `make test`; `make help` lists the rest.
 
 PYTHON ?= python3
-TORCH ?= default
 BIN = .venv/bin
 # How threads wait for each other: `calbook/threads.py` says why.
 export OMP_WAIT_POLICY = PASSIVE
@@ -15,10 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 	@echo
-	@echo "Options: TORCH=cpu (set up without CUDA), PYTHON=python3.12, DATA=folder of coco_annotations/ and coco_mini/"
+	@echo "Options: TORCH=cpu (set up without CUDA; kept from then on), PYTHON=python3.12, DATA=folder of coco_annotations/ and coco_mini/"
 
 setup: ## make or update the virtual environment in .venv
-	@$(PYTHON) setup_env.py --torch $(TORCH)
+	@$(PYTHON) setup_env.py $(if $(TORCH),--torch $(TORCH))
 
 book: setup ## execute what changed, then render the book into _build/html
 	@$(BIN)/python -m calbook.bookbuild all
@@ -38,7 +37,7 @@ lint: setup ## style, types, spelling, notebooks without outputs
 
 check: lint ## everything CI checks: lint, the book from clean, all tests in CI mode
 	rm -rf _build
-	@$(MAKE) --no-print-directory book
+	@CI=true $(MAKE) --no-print-directory book
 	@CI=true $(MAKE) --no-print-directory test
 
 serve: setup ## show the book on http://localhost:8000 and build again when a source changes

@@ -84,12 +84,13 @@ def trust_this_machine():
         os.environ.setdefault("UV_SYSTEM_CERTS", "true")
 
 
-def install(variant):
+def install(variant, anew):
+    """Make the environment where there is none to use, or ``anew``; put everything into it."""
     trust_this_machine()
     bin_folder = "Scripts" if os.name == "nt" else "bin"
     python = os.path.join(VENV, bin_folder, "python")
     uv = os.path.join(VENV, bin_folder, "uv")
-    if not usable(python):
+    if anew or not usable(python):
         check_disk(variant)
         run("create the virtual environment", sys.executable, "-m", "venv", "--clear", VENV)
 
@@ -122,19 +123,29 @@ def fingerprint(variant):
     return digest.hexdigest()
 
 
+def earlier():
+    """Variant and fingerprint of the last set-up that was done, or two times nothing."""
+    if not os.path.exists(STAMP):
+        return None, None
+    with open(STAMP, encoding="utf-8") as file:
+        variant, _, mark = file.read().partition(" ")
+    return (variant, mark) if variant in NEEDED_GB else (None, None)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Set up .venv with the exact versions of requirements.lock.")
-    parser.add_argument("--torch", choices=sorted(NEEDED_GB), default="default", help="cpu: leave out CUDA (smaller)")
-    variant = parser.parse_args().torch
+    what = "cpu: leave out CUDA (smaller); without this option what was chosen before holds"
+    parser.add_argument("--torch", choices=sorted(NEEDED_GB), help=what)
+    before, mark = earlier()
+    variant = parser.parse_args().torch or before or "default"
     wanted = fingerprint(variant)
-    if os.path.exists(STAMP):
-        with open(STAMP, encoding="utf-8") as file:
-            if file.read() == wanted:
-                return
+    if mark == wanted:
+        return
     check_python()
-    install(variant)
+    # Both builds of PyTorch have one version: an installer that finds the other one leaves it.
+    install(variant, anew=before not in (None, variant))
     with open(STAMP, "w", encoding="utf-8") as file:
-        file.write(wanted)
+        file.write(variant + " " + wanted)
     print("setup: done", flush=True)
 
 

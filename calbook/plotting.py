@@ -257,6 +257,6 @@ def draw_offsets(
         scale_units="xy",
         scale=1,
         color=color or COLORS["blue"],
-        alpha=0.25 + 0.75 * weight[y, x],
+        alpha=0.25 + 0.75 * weight[y, x] if len(x) else None,  # no arrows take no list of opacities
         width=0.006,
     )

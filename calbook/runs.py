@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import nn
 
 from calbook.codecs import Codec
@@ -77,6 +77,7 @@ class Trained:
         codec: Between its maps and joints.
         config: All of ``config.json``.
         path: The run folder.
+        weights: Which weights these are: ``"last"`` also where there was no best.
         weights_hash: SHA-256 of the weights' file.
     """
 
@@ -86,6 +87,7 @@ class Trained:
     codec: Codec
     config: dict[str, Any]
     path: Path
+    weights: Weights
     weights_hash: str
 
 
@@ -108,17 +110,18 @@ def load(path: Path | str, weights: Weights = "best") -> Trained:
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:  # whatever JSON holds
         problem = f"does not describe a network ({type(error).__name__}: {error})"
         raise DataError(Defect(str(run.config), "", "", problem, _REMEDY)) from None
-    file = run.weights(weights if run.weights(weights).exists() else "last")
+    used = weights if run.weights(weights).exists() else "last"
+    file = run.weights(used)
     try:
-        tensors = load_file(file)
-        model.load_state_dict(tensors)
+        content = file.read_bytes()  # once: a training that goes on may replace the file at any moment
+        model.load_state_dict(load_tensors(content))
     except FileNotFoundError:
         raise DataError(Defect(str(file), "", "", "missing", "train until the first checkpoint")) from None
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, KeyError) as error:  # KeyError: numbers of a kind that torch has not
         problem = f"these are not this network's weights ({str(error).splitlines()[0]})"
         raise DataError(Defect(str(file), "", "", problem, "copy the run folder again")) from None
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Trained(method, skeleton, model.eval(), codec, config, run.path, digest)
+    digest = hashlib.sha256(content).hexdigest()
+    return Trained(method, skeleton, model.eval(), codec, config, run.path, used, digest)
 
 
 def read_config(run: RunFolder) -> dict[str, Any]:

@@ -111,6 +111,37 @@ def test_an_interrupted_environment_is_made_anew(tmp_path: Path) -> None:
     assert setup_env.usable(sys.executable)
 
 
+@pytest.mark.parametrize(
+    ("stamp", "given", "expected"),
+    [
+        (None, [], [("default", False)]),
+        (None, ["--torch", "cpu"], [("cpu", False)]),
+        ("cpu", [], []),
+        ("cpu", ["--torch", "cpu"], []),
+        ("cpu", ["--torch", "default"], [("default", True)]),
+        ("default", ["--torch", "cpu"], [("cpu", True)]),
+        ("cpu old", [], [("cpu", False)]),
+    ],
+)
+def test_the_choice_of_torch_is_kept_and_a_change_makes_the_environment_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamp: str | None, given: list[str], expected: list[object]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    import setup_env
+
+    done: list[object] = []
+    monkeypatch.setattr(setup_env, "STAMP", str(tmp_path / "stamp"))
+    monkeypatch.setattr(setup_env, "install", lambda variant, anew: done.append((variant, anew)))
+    monkeypatch.setattr(sys, "argv", ["setup_env.py", *given])
+    if stamp is not None:
+        variant, _, mark = stamp.partition(" ")
+        (tmp_path / "stamp").write_text(f"{variant} {mark or setup_env.fingerprint(variant)}")
+    setup_env.main()
+    assert done == expected
+    setup_env.main()
+    assert done == expected  # nothing is left to do
+
+
 def test_the_cpu_switch_leaves_out_torch_and_cuda_only() -> None:
     sys.path.insert(0, str(ROOT))
     import setup_env

@@ -113,6 +113,11 @@ def test_offset_arrows_end_on_the_joint(axes: Axes) -> None:
     np.testing.assert_allclose(ends, np.tile([4.3, 2.6], (arrows.N, 1)), atol=1e-5)
 
 
+def test_an_empty_mask_draws_no_arrows(axes: Axes) -> None:
+    assert plotting.draw_offsets(axes, torch.zeros(2, 4, 4), torch.zeros(4, 4)).N == 0
+    axes.figure.canvas.draw()
+
+
 def test_source_is_the_package_s_own(capsys: pytest.CaptureFixture[str]) -> None:
     page.show_source(quantization.shift_share)
     shown = capsys.readouterr().out

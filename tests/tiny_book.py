@@ -42,9 +42,11 @@ def write_book(root: Path, chapters: dict[str, list[tuple[str, str, list[str]]]]
         "requirements.lock": "a==1\n",
         "book/index.md": "# Tiny\n\n{{ run_times }}\n",
         "calbook/__init__.py": "",
-        "calbook/alpha.py": "from calbook.beta import ONCE\nTWICE = 2 * ONCE\nRESULTS = 'speed.json'\n",
+        "calbook/alpha.py": "from calbook.beta import ONCE\nTWICE = 2 * ONCE\nRESULTS = 'speed.json'\n"
+        "from pathlib import Path\nNETWORK = Path() / 'tiny'\n",
         "calbook/beta.py": "ONCE = 1\n",
         "calbook/gamma.py": "OTHER = 3\n",
+        "experiments/networks/tiny/config.json": "{}",
         "experiments/results/speed.json": "{}",
         "experiments/results/unused.json": "{}",
         **{f"book/{name}.ipynb": json.dumps(notebook(cells)) for name, cells in chapters.items()},

@@ -47,9 +47,12 @@ def _command(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     book = Book(options.root.resolve())
     if options.command == "new":
-        print(new_chapter(book, *[*options.chapters, "", ""][:2]))
+        name, *title = options.chapters or [""]
+        print(new_chapter(book, name, " ".join(title)))
         return 0
     if options.command == "serve":
+        if options.chapters or options.parameters:
+            raise BookError("serve shows the whole book, with its default parameters: leave chapters and -p away")
         serve(book, port=options.port)
         return 0
     chosen = book.choose(options.chapters)

@@ -47,10 +47,12 @@ def execute(book: Book, chapter: Chapter, parameters: Mapping[str, Any], *, verb
         before = inputs(book, chapter)
         notebook = _papermill(book, chapter, parameters)
         seconds = time.perf_counter() - begin
-        # A chapter may itself write the results file it shows: that one counts as it is afterwards.
-        results = {k: v for k, v in inputs(book, chapter).items() if k.startswith("experiments/results/")}
+        # A chapter may itself write the results file it shows, which a parameter names: that one counts as it is
+        # afterwards. Others that changed meanwhile may be shown as they were, and make the copy stale.
+        own = {str(value).removeprefix(f"{book.root}/") for value in parameters.values()}
+        written = {name: digest for name, digest in inputs(book, chapter).items() if name in own}
         _tidy(notebook)
-        notebook.metadata[RECORD] = _record({**before, **results}, parameters, seconds)
+        notebook.metadata[RECORD] = _record({**before, **written}, parameters, seconds)
         problem = broken_cell(notebook)
         if problem:
             raise BookError(problem)

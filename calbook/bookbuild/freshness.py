@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from calbook.bookbuild.book import Book, Chapter
+from calbook.bookbuild.book import Book, BookError, Chapter
 from calbook.bookbuild.notebooks import INJECTED, RECORD, broken_cell, read_notebook
 
 
@@ -55,7 +55,10 @@ def stale(book: Book, chapter: Chapter, parameters: Mapping[str, Any] | None = N
     """Why the executed copy of a chapter must not be shown, or None where it may."""
     if not chapter.executed.is_file():
         return "was not executed yet"
-    notebook = read_notebook(chapter.executed)
+    try:
+        notebook = read_notebook(chapter.executed)
+    except BookError:
+        return "has a damaged executed copy"
     record = notebook.metadata.get(RECORD)
     if record is None:
         return "has an executed copy that bookbuild did not make"
@@ -105,12 +108,12 @@ def _imports(code: str, module: str) -> Iterable[str]:
 
 
 def _named_files(root: Path, texts: Iterable[str]) -> list[Path]:
-    """Results and data files whose name (with or without suffix) stands at the end of a string in the code.
+    """Results, networks and data files whose name (with or without suffix) stands at the end of a string in the code.
 
-    Of a folder of results that is named so, after a slash, all files count.
+    Of a folder of results or of a network that is named so, after a slash, all files count.
     """
     results = [*root.glob("experiments/results/*.json"), *root.glob("benchmarks/results/*.json")]
-    candidates = [*results, *root.glob("calbook/**/*.*")]
+    candidates = [*results, *root.glob("experiments/networks/*.*"), *root.glob("calbook/**/*.*")]
     code = "\n".join(texts)
     named = [
         path
@@ -118,6 +121,6 @@ def _named_files(root: Path, texts: Iterable[str]) -> list[Path]:
         if path.suffix not in (".py", ".pyc", ".typed")
         and re.search(rf"""["'/]{re.escape(path.stem)}({re.escape(path.suffix)})?["']""", code)
     ]
-    folders = {path.parent for path in root.glob("experiments/results/*/*.json")}
+    folders = {path.parent for part in ("results", "networks") for path in root.glob(f"experiments/{part}/*/*.json")}
     inside = [folder for folder in folders if re.search(rf"""/ ["']{re.escape(folder.name)}["']""", code)]
-    return sorted([*named, *(path for folder in inside for path in folder.glob("*.json"))])
+    return sorted([*named, *(path for folder in inside for path in folder.rglob("*.*"))])

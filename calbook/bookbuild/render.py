@@ -45,7 +45,8 @@ def render(book: Book, parameters: Mapping[str, Mapping[str, Any]], *, strict: b
         book: The book, all chapters executed.
         parameters: Parameters that chapters (by name) are expected to have run with.
         strict: Treat warnings as errors, and check every reference.
-        clean: Start from nothing: an incremental build does not repeat earlier warnings.
+        clean: Start from nothing: an incremental build does not repeat earlier warnings. So does the first
+            strict one after others.
 
     Returns:
         Whether there was anything to do.
@@ -57,7 +58,8 @@ def render(book: Book, parameters: Mapping[str, Mapping[str, Any]], *, strict: b
     work, stamp = book.build / "render", book.build / "rendered"
     staged = stage(book)
     digest = _digest_of(staged) + (" strict" if strict else "")
-    if clean or not stamp.is_file():  # after a failure, too
+    new_rules = strict and stamp.is_file() and not stamp.read_text().rstrip().endswith(" strict")
+    if clean or new_rules or not stamp.is_file():  # after a failure, too
         shutil.rmtree(work, ignore_errors=True)
     elif stamp.read_text().startswith(digest) and (book.html / "index.html").is_file():
         return False

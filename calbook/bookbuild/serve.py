@@ -12,7 +12,10 @@ from pathlib import Path
 from calbook.bookbuild.book import Book, BookError
 from calbook.bookbuild.render import LEFT_OUT
 
-SOURCES = ("_config.yml", "_toc.yml", "book/**/*", "calbook/**/*.py", "experiments/results/*.json", "requirements.lock")
+SOURCES = (
+    "_config.yml", "_toc.yml", "book/**/*", "calbook/**/*.py", "calbook/**/*.csv", "benchmarks/results/*.json",
+    "experiments/results/**/*.json", "experiments/networks/**/*", "requirements.lock",
+)  # fmt: skip
 Times = dict[str, int]
 
 
@@ -27,6 +30,7 @@ def serve(book: Book, *, port: int = 8000, pause: float = 1.0) -> None:
     Raises:
         BookError: The port is taken.
     """
+    before = modified(book)
     build(book)
     book.html.mkdir(parents=True, exist_ok=True)
     try:
@@ -36,7 +40,7 @@ def serve(book: Book, *, port: int = 8000, pause: float = 1.0) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"the book is on http://localhost:{server.server_port}; Ctrl+C ends this", flush=True)
     try:
-        watch(book, build, pause=pause)
+        watch(book, build, pause=pause, before=before)
     except KeyboardInterrupt:
         print()
     finally:
@@ -44,7 +48,14 @@ def serve(book: Book, *, port: int = 8000, pause: float = 1.0) -> None:
         server.server_close()
 
 
-def watch(book: Book, act: Callable[[Book], None], *, pause: float = 1.0, rounds: int | None = None) -> None:
+def watch(
+    book: Book,
+    act: Callable[[Book], None],
+    *,
+    pause: float = 1.0,
+    rounds: int | None = None,
+    before: Times | None = None,
+) -> None:
     """Call ``act`` each time that sources changed and then kept still for one pause.
 
     Args:
@@ -52,8 +63,9 @@ def watch(book: Book, act: Callable[[Book], None], *, pause: float = 1.0, rounds
         act: What to do; it may take long, and is called again for what changed meanwhile.
         pause: Seconds between two looks.
         rounds: How many looks to take; without end where None.
+        before: The sources that were acted on last; by default those of now.
     """
-    done = last = modified(book)
+    done = last = modified(book) if before is None else before
     while rounds is None or rounds > 0:
         time.sleep(pause)
         now = modified(book)

@@ -1,8 +1,8 @@
 """The ``calbook`` command: it reads arguments, calls the package and says one line when something is wrong.
 
-Exit status: 0 done; 1 a check found defects; 2 bad input; 130 interrupted. Each
-command is a module with a function ``add``; packages that take long to load are
-imported by the commands that need them.
+Exit status: 0 done; 1 a check found defects, a training failed, or something that could
+not be read was left out; 2 bad input; 130 interrupted. Each command is a module with a
+function ``add``; packages that take long to load are imported by the commands that need them.
 """
 
 import argparse
@@ -16,8 +16,17 @@ from calbook.cli.common import Parser, say
 from calbook.data.defects import DataError
 from calbook.results import ResultsError
 
-# Modules, in the order of the help.
-COMMANDS = ("info", "data", "train", "evaluate", "predict", "export", "reproduce", "bench")
+# In the order of the help. Whole names: in them the book's builder sees what a chapter runs that calls `main`.
+COMMANDS = (
+    "calbook.cli.info",
+    "calbook.cli.data",
+    "calbook.cli.train",
+    "calbook.cli.evaluate",
+    "calbook.cli.predict",
+    "calbook.cli.export",
+    "calbook.cli.reproduce",
+    "calbook.cli.bench",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,5 +63,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"calbook {calbook.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        importlib.import_module(f"calbook.cli.{command}").add(commands)
+        importlib.import_module(command).add(commands)
     return parser

@@ -5,6 +5,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from calbook.inference import Boxes
     from calbook.inference.evaluation import Protocol
     from calbook.runs import Trained
+
+# The other options are about how a run predicts, and a file of results has nothing to do with them.
+_OPTIONS_OF_A_FILE = ("target", "data", "split", "json")
 
 
 def add(commands: Any) -> None:
@@ -35,7 +40,9 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--boxes", default="gt", metavar="gt|FILE", help="annotated boxes, or a detector's COCO result file"
     )
-    evaluate.add_argument("--min-box-score", type=from_zero, default=0.0, metavar="S", help="leave out worse boxes")
+    evaluate.add_argument(
+        "--min-box-score", type=from_zero, default=0.0, metavar="S", help="leave out a detector's worse boxes"
+    )
     evaluate.add_argument("--no-flip", action="store_true", help="look once: no flip test")
     evaluate.add_argument("--shift", action="store_true", help="shift mirrored maps by a pixel, as HRNet published it")
     evaluate.add_argument(
@@ -50,6 +57,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--devices", type=whole(1), metavar="N", help="processes that share the work, one per GPU")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write figures and protocol to this file")
     evaluate.add_argument("--results", type=Path, metavar="DIR", help="write the poses as COCO's server takes them")
+    evaluate.set_defaults(default_of=evaluate.get_default)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -58,16 +66,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     keep_heap_flat()
     begin = time.perf_counter()
-    if options.target.is_dir():
-        device, first = _launch(options)
-        try:
-            figures, protocol = _score_run(options, device, first)
-        except DataError:
-            if first:
-                raise
-            return 2  # the first says it for all
-    else:
-        figures, protocol = _score_file(options)
+    figures, protocol = _score_run(options) if options.target.is_dir() else _score_file(options)
     if figures:
         from calbook.inference.evaluation import report
 
@@ -85,16 +84,30 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _launch(options: argparse.Namespace) -> "tuple[torch.device, bool]":
-    """The device of this process, and whether it is the first of those that share the work."""
+@contextmanager
+def _launched(options: argparse.Namespace) -> "Iterator[tuple[torch.device, bool]]":
+    """The device of this process, and whether it is the first of those that share the work.
+
+    Each process has pictures of its own, so each says what is wrong with them; the first then ends those that it
+    started, which would wait for it. What all would say is to be found out before, while there is only one.
+    """
+    from calbook.cli.train import _stop_others
     from calbook.training.launch import build_fabric, processes
 
     here, machines = processes(os.environ)
     if (options.devices or here or 1) * (machines or 1) == 1:
-        return find_device(options.device), True
+        yield find_device(options.device), True
+        return
+    if options.device is not None:
+        problem = "several processes share the work, each on a device of its own"
+        raise DataError(Defect("calbook evaluate", "", "--device", problem, "leave it away, or --devices"))
     fabric = build_fabric(options.devices)
     fabric.launch()
-    return fabric.device, fabric.is_global_zero
+    try:
+        yield fabric.device, fabric.is_global_zero
+    except BaseException:
+        _stop_others(fabric)
+        raise
 
 
 def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
@@ -104,6 +117,11 @@ def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protoco
     from calbook.inference.result_files import read_results
 
     poses = read_results(options.target)
+    for name, value in vars(options).items():
+        if name not in _OPTIONS_OF_A_FILE and value != options.default_of(name):
+            problem = f"{options.target} holds poses that are found already"
+            remedy = "leave it away, or name a run folder"
+            raise DataError(Defect("calbook evaluate", "", f"--{name.replace('_', '-')}", problem, remedy))
     people = read_split(options.data, options.split)
     protocol = Protocol(
         split=options.split,
@@ -115,7 +133,7 @@ def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protoco
     return score_results(people, poses), protocol
 
 
-def _score_run(options: argparse.Namespace, device: "torch.device", first: bool) -> "tuple[dict[str, float], Protocol]":
+def _score_run(options: argparse.Namespace) -> "tuple[dict[str, float], Protocol]":
     """Figures of a run on a split; none for a test set without annotations, and on all but the first process."""
     from calbook import runs
     from calbook.inference import Cutter, predict_people
@@ -125,20 +143,22 @@ def _score_run(options: argparse.Namespace, device: "torch.device", first: bool)
     trained = runs.load(options.target, options.weights)
     people = _people(options, trained)
     boxes = _boxes(options, people)
+    _check_scorable(options, people)
     codec = trained.codec
-    found = predict_people(
-        trained.model,
-        codec,
-        people,
-        boxes=boxes,
-        flip=not options.no_flip,
-        shift=options.shift,
-        batch_size=options.batch,
-        cutter=Cutter(codec.input_size, codec.convention, antialias=not options.no_antialias),
-        device=device,
-        shared=True,
-        progress=sys.stderr.isatty() and first,
-    )
+    with _launched(options) as (device, first):
+        found = predict_people(
+            trained.model,
+            codec,
+            people,
+            boxes=boxes,
+            flip=not options.no_flip,
+            shift=options.shift,
+            batch_size=options.batch,
+            cutter=Cutter(codec.input_size, codec.convention, antialias=not options.no_antialias),
+            device=device,
+            shared=True,
+            progress=sys.stderr.isatty() and first,
+        )
     protocol = _protocol(options, trained, people, boxes, device)
     if not first:
         return {}, protocol
@@ -149,20 +169,8 @@ def _score_run(options: argparse.Namespace, device: "torch.device", first: bool)
         write_results(file, poses)
         print(f"{file}: {len(poses)} poses")
     if not len(people):
-        if options.results is None:
-            problem = "nobody is annotated, only COCO's server can score it"
-            raise DataError(Defect(str(options.data), options.split, "", problem, "write the poses with --results DIR"))
         return {}, protocol
-    if has_areas(people):
-        return score_results(people, poses), protocol
-    if options.boxes != "gt":
-        remedy = "use annotations with areas, or annotated boxes (--boxes gt) to score by PCK"
-        raise DataError(Defect(str(options.data), options.split, "area", "unknown, there is no AP without", remedy))
-    try:
-        return score_pck(people, found.coords), protocol
-    except ValueError as error:
-        remedy = "add the persons' areas to the annotations"
-        raise DataError(Defect(str(options.data), options.split, "area", f"unknown, and {error}", remedy)) from None
+    return score_results(people, poses) if has_areas(people) else score_pck(people, found.coords), protocol
 
 
 def _people(options: argparse.Namespace, trained: "Trained") -> "CocoPeople":
@@ -183,10 +191,36 @@ def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
 
     if options.boxes != "gt":
         return read_boxes(options.boxes, people, min_score=options.min_box_score)
+    if options.min_box_score:
+        problem = "annotated boxes have no scores"
+        remedy = "leave it away, or give a detector's boxes with --boxes FILE"
+        raise DataError(Defect("calbook evaluate", "", "--min-box-score", problem, remedy))
     if not len(people):
         remedy = "give a detector's boxes with --boxes FILE"
         raise DataError(Defect(str(options.data), options.split, "", "there are no annotated boxes", remedy))
     return annotated_boxes(people)
+
+
+def _check_scorable(options: argparse.Namespace, people: "CocoPeople") -> None:
+    """Refuse now what could not be scored after hours of prediction."""
+    from calbook.inference.evaluation import has_areas
+    from calbook.metrics import torso_lengths
+
+    if not len(people):
+        if options.results is None:
+            problem = "nobody is annotated, only COCO's server can score it"
+            raise DataError(Defect(str(options.data), options.split, "", problem, "write the poses with --results DIR"))
+        return
+    if has_areas(people):
+        return
+    if options.boxes != "gt":
+        remedy = "use annotations with areas, or annotated boxes (--boxes gt) to score by PCK"
+        raise DataError(Defect(str(options.data), options.split, "area", "unknown, there is no AP without", remedy))
+    try:
+        torso_lengths(people.joints, people.visible, people.skeleton)
+    except ValueError as error:
+        remedy = "add the persons' areas to the annotations"
+        raise DataError(Defect(str(options.data), options.split, "area", f"unknown, and {error}", remedy)) from None
 
 
 def find_device(name: str | None) -> "torch.device":
@@ -218,7 +252,7 @@ def _protocol(
         network=trained.method.model,
         codec=f"{trained.method.codec}, {trained.codec.convention} pixels",
         input_size=f"{height}x{width}",
-        weights=f"{options.weights}, sha256 {trained.weights_hash[:12]}",
+        weights=f"{trained.weights}, sha256 {trained.weights_hash[:12]}",
         boxes=boxes.source,
         box_count=f"{len(boxes)}, {boxes.left_out} left out",
         box_score=options.min_box_score if options.boxes != "gt" else 1.0,

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     export.add_argument(
         "--data", type=Path, metavar="DIR", help="compare on crops of this COCO-layout set, not synthetic"
     )
-    export.add_argument("--split", type=split_name, default="val2017", help="which set of it (default: val2017)")
+    export.add_argument("--split", type=split_name, help="which set of it (default: val2017)")
     export.add_argument("--overwrite", action="store_true", help="replace the file that is there")
 
 
@@ -41,6 +41,9 @@ def _export(options: argparse.Namespace) -> int:
     from calbook import runs
     from calbook.inference.export import export_onnx
 
+    if options.split is not None and options.data is None:
+        remedy = "give the folder of the set with --data DIR, or leave it away"
+        raise DataError(Defect("calbook export", "", "--split", "there is no --data", remedy))
     if options.out.exists() and not options.overwrite:
         raise DataError(Defect(str(options.out), "", "", "exists already", "choose another --out, or say --overwrite"))
     trained = runs.load(options.folder, options.weights)
@@ -68,10 +71,11 @@ def _crops(options: argparse.Namespace, trained: "Trained") -> "Tensor":
     codec = trained.codec
     if options.data is None:
         return render(seed=0, count=CROPS, size=codec.input_size).pictures
-    people = read_split(options.data, options.split)
+    split = options.split or "val2017"
+    people = read_split(options.data, split)
     if len(people) < 2 or people.pictures is None:
         problem = f"{len(people)} people are too few to compare on"
-        raise DataError(Defect(str(options.data), options.split, "", problem, "choose another split"))
+        raise DataError(Defect(str(options.data), split, "", problem, "choose another split"))
     boxes = annotated_boxes(people).boxes[:CROPS]
     crops = geometry.box_to_crop(boxes, codec.input_size)
     cut = Cutter(codec.input_size, codec.convention)

@@ -105,11 +105,10 @@ def _predict(options: argparse.Namespace) -> int:
         if not writer.pictures:
             remedy = "name pictures, or videos that have some"
             raise unread[0] if unread else DataError(Defect(str(paths[0]), "", "", "no pictures in it", remedy))
-    print(
-        f"{file}: {plural(writer.people, 'person')} in {plural(writer.pictures, 'picture')}".replace(
-            "persons", "people"
-        )
-    )
+    if unread and len(paths) == 1:
+        say(f"cut short: {unread[0]}", 1)
+    people = plural(writer.people, "person").replace("persons", "people")
+    print(f"{file}: {people} in {plural(writer.pictures, 'picture')}")
     return 1 if unread else 0
 
 
@@ -130,7 +129,7 @@ def _look(options: argparse.Namespace, paths: list[Path]) -> "Look":
     videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in paths)
     if not videos and not any(path.name in boxes for path in paths):
         remedy = "name the pictures by file_name, or by image_id where a file's name is a number"
-        raise DataError(Defect(str(options.boxes), "", "", "no box is of one of these pictures", remedy))
+        raise DataError(Defect(str(options.boxes), "", "", "no person's box is of one of these pictures", remedy))
     return from_file(boxes, lambda defect: print(f"calbook: {defect}", file=sys.stderr))
 
 
@@ -146,7 +145,7 @@ def _poses(
 
     def leave_out(_: Any, error: DataError) -> None:
         unread.append(error)
-        if len(paths) > 1:
+        if len(paths) > 1:  # a single one is told of at the end: as cut short, or as the error of the whole
             say(f"left out: {error}", 1)
 
     codec = trained.codec

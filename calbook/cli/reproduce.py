@@ -57,21 +57,27 @@ def _reproduce(options: argparse.Namespace) -> int:
     from calbook.experiments.reports import text_table
     from calbook.experiments.running import ROWS, Place, jobs_of, run_jobs
     from calbook.training import NonFiniteLossError
+    from calbook.training.launch import is_first
+
+    def report(line: str) -> None:
+        if is_first():
+            print(line, file=sys.stderr, flush=True)
 
     rows = options.results or ROWS
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     try:
         jobs = jobs_of(options.table, options.preset, seeds, options.rows)
     except ValueError as error:
-        remedy = "see calbook reproduce --list"
-        raise DataError(Defect("calbook reproduce", options.table, "", str(error), remedy)) from None
+        raise _refused(options.table, error) from None
     busy = []
     if not options.show:
         place = Place(options.data, options.runs, rows, sys.stderr.isatty(), options.devices, options.nodes)
         try:
-            busy = run_jobs(jobs, place, lambda line: print(line, file=sys.stderr, flush=True))
+            busy = run_jobs(jobs, place, report)
         except NonFiniteLossError as error:
             return say(f"error: {error}", 1)
+    if not is_first():
+        return 0  # the first process prints for all
     print(text_table(options.table, options.preset, rows))
     if busy:
         print(f"\nleft to other processes: {', '.join(job.name for job in busy)}")
@@ -80,10 +86,18 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from calbook.experiments import TABLES, runs_of
+    from calbook.experiments.catalogue import table
 
-    for name, table in TABLES.items():
-        if options.table in (None, name):
-            print(f"{name:12}{table.title}")
-            for network in dict.fromkeys(run.experiment.name for run in runs_of(name, options.preset)):
-                print(f"{'':12}  {network}")
+    try:
+        names = TABLES if options.table is None else [table(options.table).name]
+    except ValueError as error:
+        raise _refused(options.table, error) from None
+    for name in names:
+        print(f"{name:12}{TABLES[name].title}")
+        for network in dict.fromkeys(run.experiment.name for run in runs_of(name, options.preset)):
+            print(f"{'':12}  {network}")
     return 0
+
+
+def _refused(table: str, error: ValueError) -> DataError:
+    return DataError(Defect("calbook reproduce", table, "", str(error), "see calbook reproduce --list"))

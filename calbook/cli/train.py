@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from calbook.experiments import Experiment
     from calbook.runs import RunFolder
+    from calbook.skeletons import Skeleton
     from calbook.training import TrainingConfig, Validate
 
 SYNTHETIC = Path("data")  # where the synthetic people of the presets are made
@@ -69,7 +70,7 @@ def _add_machine(train: argparse.ArgumentParser) -> None:
 def _add_config(train: argparse.ArgumentParser) -> None:
     config = train.add_argument_group("how", "in the place of the preset's values:")
     config.add_argument(
-        "--epochs", type=whole(1), metavar="N", help="of stage one; milestones and stage two keep their shares"
+        "--epochs", type=whole(1), metavar="N", help="of the first stage; milestones and stage two keep their shares"
     )
     config.add_argument("--batch-size", type=whole(1), metavar="N", help="crops in a mini-batch, over all devices")
     config.add_argument("--learning-rate", type=_number, metavar="R", help="of Adam")
@@ -140,6 +141,12 @@ def _experiment(options: argparse.Namespace) -> "tuple[Experiment, Path]":
         problem = f"learns from {data.source}, and there is no --data"
         remedy = "give its folder, or choose a preset of synthetic people: smoke, laptop, gpu"
         raise DataError(Defect("calbook train", options.experiment, "--data", problem, remedy))
+    if options.val_split is not None and data.source != "coco":
+        problem, remedy = (
+            f"who validates on {data.source} people is fixed",
+            "leave it out, or give COCO's layout as --data",
+        )
+        raise DataError(Defect("calbook train", options.experiment, "--val-split", problem, remedy))
     data = replace(data, train=options.split or data.train)
     return replace(experiment, training=training, data=data), options.data or SYNTHETIC
 
@@ -148,8 +155,8 @@ def _training(config: "TrainingConfig", options: argparse.Namespace) -> "Trainin
     """The configuration with the options that were given."""
     changes = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
     if options.epochs is not None:
-        share = options.epochs / max(config.epochs, 1)
-        changes["epochs"] = options.epochs
+        share = options.epochs / (config.epochs or config.mask_epochs)  # some have stage two alone
+        changes["epochs"] = options.epochs if config.epochs else 0
         changes["mask_epochs"] = max(1, round(share * config.mask_epochs)) if config.mask_epochs else 0
         changes["milestones"] = tuple(round(share * epoch) for epoch in config.milestones)
     return replace(config, **changes)
@@ -168,11 +175,18 @@ def _fit(options: argparse.Namespace, experiment: "Experiment", root: Path, run:
         experiment, root, config.seed,
         device=str(fabric.device), rank=fabric.global_rank, world_size=fabric.world_size, progress=progress,
     )  # fmt: skip
-    split, validate = _validation(options, experiment, root)
+    split, validate = _validation(options, experiment, root, loader.skeleton)
+    if validate is None and first:
+        say(f"warning: {root} has no {split}: this run is not validated; see --val-split", 0)
     config = replace(config, warm_start=config.warm_start or _start(options, experiment, root, progress))
     if config.warm_start is None and experiment.start == "imagenet" and first:
         say("warning: the published run begins from ImageNet weights, this one from fresh ones; see --warm-start", 0)
-    data = {"experiment": experiment.name, "preset": experiment.preset, "validation": split, **asdict(experiment.data)}
+    data = {
+        "experiment": experiment.name,
+        "preset": experiment.preset,
+        "validation": split if validate else None,
+        **asdict(experiment.data),
+    }
     summary = fit(
         experiment.method, loader, validate, config, run, fabric,
         data=data, resume=options.resume, progress=progress,
@@ -185,20 +199,29 @@ def _fit(options: argparse.Namespace, experiment: "Experiment", root: Path, run:
 
 
 def _validation(
-    options: argparse.Namespace, experiment: "Experiment", root: Path
-) -> "tuple[str | None, Validate | None]":
-    """The split to validate on and how; none where the folder given has no such split and none was asked for."""
+    options: argparse.Namespace, experiment: "Experiment", root: Path, skeleton: "Skeleton"
+) -> "tuple[str, Validate | None]":
+    """The split to validate on and how; the latter is None where the folder lacks it and none was asked for.
+
+    Raises:
+        DataError: The split asked for is not there, cannot be scored, or has other joints than those learnt from.
+    """
     from calbook.data.coco import annotation_files, pictures_folder, read_split
     from calbook.experiments.scoring import validation
     from calbook.training import validate_on
 
     if experiment.data.source != "coco":
         return "the people of the experiment's validation", validation(experiment, root)
-    evaluation = experiment.evaluations[0]
-    split = options.val_split or evaluation.split
+    main = experiment.evaluations[0]
+    splits = [found.split for found in experiment.evaluations if not found.split.startswith("test")]  # not annotated
+    split = options.val_split or next(iter(splits), "val2017")
     if options.val_split is None and split not in {pictures_folder(file).name for file in annotation_files(root)}:
-        return None, None
-    return split, validate_on(read_split(root, split), flip=evaluation.flip, shift=evaluation.shift)
+        return split, None
+    people = read_split(root, split)
+    if people.skeleton.joints != skeleton.joints:
+        problem = f"other joints than those learnt from, {', '.join(skeleton.joints)}"
+        raise DataError(Defect(str(root), split, "keypoints", problem, "choose another --val-split"))
+    return split, validate_on(people, flip=main.flip, shift=main.shift)
 
 
 def _start(options: argparse.Namespace, experiment: "Experiment", root: Path, progress: bool) -> str | None:

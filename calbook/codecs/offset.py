@@ -120,6 +120,7 @@ class OffsetCodec(Codec):
         near_x, near_y = pixel_offsets(torch.stack([column, row], dim=-1).to(votes.dtype), self.heatmap_size)
         near = votes * ((near_x.abs() <= 1) & (near_y.abs() <= 1))
         mass = near.sum((-1, -2))
+        found = found & (mass > 0)  # a floor below 0 finds peaks where nobody voted
         shift = torch.stack([(near * near_x).sum((-1, -2)), (near * near_y).sum((-1, -2))], dim=-1)
         points = torch.stack([column, row], dim=-1) - shift / torch.where(found, mass, 1.0)[..., None]
         return torch.where(found[..., None], points, 0.0), torch.where(found, mass, strongest)

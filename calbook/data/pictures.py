@@ -61,9 +61,14 @@ def read_pixels(path: Path | str) -> Tensor:
     def read(path: Path) -> Tensor:
         with Image.open(path) as picture:
             picture.load()
-            return _tensor(picture.convert("RGB"))
+            return _tensor(to_rgb(picture))
 
     return guarded(read, Path(path))
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode as RGB; deep values are scaled as ``open_for_prediction`` says, where Pillow would cut them off."""
+    return (_eight_bits(picture) if _is_deep(picture) else picture).convert("RGB")
 
 
 class Opened(NamedTuple):
@@ -104,9 +109,11 @@ def _open_upright(path: Path) -> Opened:
             # The decoder leaves out details for a JPEG; other formats ignore this.
             picture.draft("RGB", (picture.width // factor, picture.height // factor))
         picture.load()
-        rest = _reduction((picture.height, picture.width))
-        upright = _rgb(picture.reduce(rest) if rest > 1 else picture, picture.getexif())
-        turned = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        exif, rest = picture.getexif(), _reduction((picture.height, picture.width))
+        # Pillow averages neither palettes nor bits nor integers of 16 bits.
+        smooth = _opaque(picture) if picture.mode in ("1", "P", "PA") or picture.mode.startswith("I;") else picture
+        upright = _upright(_opaque(smooth.reduce(rest) if rest > 1 else smooth), exif)
+        turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return Opened(_tensor(upright), (size[1], size[0]) if turned else size)
 
 
@@ -133,20 +140,27 @@ def _reduction(size: Size) -> int:
     return factor
 
 
-def _rgb(picture: Image.Image, exif: Image.Exif) -> Image.Image:
-    """Any mode as upright RGB, see ``open_for_prediction``."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = _eight_bits(picture)
-    if picture.has_transparency_data:
+def _opaque(picture: Image.Image) -> Image.Image:
+    """Any mode as RGB, on white where it is transparent."""
+    if picture.has_transparency_data and not _is_deep(picture):
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    picture = picture.convert("RGB")
+    return to_rgb(picture)
+
+
+def _upright(picture: Image.Image, exif: Image.Exif) -> Image.Image:
+    """Turned as the file's EXIF block says."""
     picture.getexif().update(exif)
     return ImageOps.exif_transpose(picture)
 
 
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether the values are of 16 bits, 32 bits or floating point."""
+    return picture.mode == "F" or picture.mode.startswith("I")
+
+
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Greyscale of 16 bits, 32 bits or floating point, as 8 bits."""
+    """A deep picture, which is greyscale, as 8 bits."""
     values = np.asarray(picture).astype(np.float64)
     if picture.mode == "F":
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)

@@ -23,7 +23,7 @@ from calbook.data.defects import DataError, Defect
 from calbook.experiments.catalogue import Run, runs_of
 from calbook.experiments.experiment import Experiment
 from calbook.experiments.presets import PresetName
-from calbook.experiments.scoring import score, score_perfect, validation
+from calbook.experiments.scoring import check_data, score, score_perfect, validation
 from calbook.experiments.sets import build_loader, data_folder, prepare
 from calbook.experiments.trunk import trunk_weights
 from calbook.experiments.upscaling import resolver_weights
@@ -73,7 +73,7 @@ class Job:
 
     Attributes:
         experiment: At a preset.
-        seed: Of weights, order and augmentation.
+        seed: Of weights, order and augmentation; 0 where nothing is trained.
         table: The table that asks for it, for the command.
     """
 
@@ -145,7 +145,7 @@ def jobs_of(table: str, preset: PresetName, seeds: Sequence[int], only: Sequence
     wanted = {known[name].experiment.name for name in only} or {run.experiment.name for run in found}
     experiments = {run.experiment.name: run.experiment for run in found if run.experiment.name in wanted}
     return [
-        Job(experiment, seed, table)
+        Job(experiment, seed if experiment.is_trained else 0, table)  # whatever the seeds, its file is the same
         for seed in seeds
         for experiment in experiments.values()
         if experiment.is_trained or seed == seeds[0]
@@ -206,6 +206,7 @@ def run_job(job: Job, place: Place) -> Path | None:
         figures: dict[str, Any] = score_perfect(experiment, place.data)
         seconds = time.perf_counter() - begin
     else:
+        check_data(experiment, place.data)
         run = RunFolder(job.folder(place.runs))
         earlier = _spent(run)
         fabric = train(job, place, run)

@@ -75,6 +75,18 @@ def validation(experiment: Experiment, root: Path) -> Any:
     return validate
 
 
+def check_data(experiment: Experiment, root: Path) -> None:
+    """Read what ``score`` will need besides a network, so that a training is not begun whose scoring must fail.
+
+    Raises:
+        DataError: Data or detections are missing.
+    """
+    folder = data_folder(experiment, root)
+    different = {(found.split, found.detections): found for found in experiment.evaluations}
+    for evaluation in different.values():
+        _boxes(evaluation, _people(experiment, folder, evaluation), folder)
+
+
 def score(
     model: nn.Module,
     experiment: Experiment,

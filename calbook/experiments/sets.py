@@ -102,10 +102,17 @@ def build_loader(
         rank: Number of this process.
         world_size: How many processes share each batch.
         progress: Whether to show bars while sets and caches are made.
+
+    Raises:
+        DataError: Data are missing, or a batch can be neither filled nor shared equally.
     """
     size, batch = experiment.method.input_size, experiment.training.batch_size
     preset: Preset = PRESETS[experiment.preset]
+    if batch % world_size:
+        problem = f"a batch of {batch} cannot be shared equally by {world_size} processes"
+        raise DataError(Defect(experiment.name, "", "batch size", problem, "change either"))
     if experiment.data.endless:
+        _check_count(preset.train_pictures, experiment, "the synthetic people")
         return SyntheticLoader(
             preset.train_pictures,
             size,
@@ -118,6 +125,7 @@ def build_loader(
     prepare(experiment, root, progress)
     folder = data_folder(experiment, root)
     people = select(people_of(experiment.data, folder, experiment.data.train))
+    _check_count(len(people), experiment, str(folder))  # before a crop cache is made of them
     augmentation = AUGMENTATIONS[experiment.data.augmentation]
     options = CanvasOptions(reach=1 + augmentation.scale, half_body=augmentation.half_body > 0)
     source = CropCache.build(people, folder / "crops", size, options, progress=progress)
@@ -132,3 +140,10 @@ def build_loader(
         world_size=world_size,
         convention=experiment.method.build_codec().convention,
     )
+
+
+def _check_count(people: int, experiment: Experiment, source: str) -> None:
+    batch = experiment.training.batch_size
+    if people < batch:
+        problem = f"{people} people to learn from do not fill a batch of {batch}"
+        raise DataError(Defect(source, experiment.data.train, "", problem, "annotate more, or choose a smaller batch"))

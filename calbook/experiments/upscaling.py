@@ -1,7 +1,7 @@
 """Small crops made large before the network sees them: bicubically, or by a network that restores structure (Table 2).
 
 The super-resolver is trained on the training people of the same data folder, once, and
-kept beside them.
+kept in the folder of the runs.
 """
 
 from dataclasses import dataclass

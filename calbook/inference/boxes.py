@@ -75,13 +75,13 @@ def read_boxes(path: Path | str, people: CocoPeople, *, min_score: float = 0.0) 
     category = document["categories"][0]["id"]
     sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
     persons = [entry for entry in read_entries(path) if entry["category_id"] == category]
-    kept = [
-        entry
-        for entry in persons
-        if entry["image_id"] in sizes
-        and entry["score"] >= min_score
-        and touches(entry["bbox"], sizes[entry["image_id"]])
+    inside = [
+        entry for entry in persons if entry["image_id"] in sizes and touches(entry["bbox"], sizes[entry["image_id"]])
     ]
+    kept = [entry for entry in inside if entry["score"] >= min_score]
+    if inside and not kept:
+        problem = f"none of its {len(inside)} person boxes in these pictures scores {min_score:g} or more"
+        raise DataError(Defect(str(path), "", "score", problem, "choose a lower --min-box-score"))
     if not kept:
         problem = f"none of its {len(persons)} person boxes lies in a picture of the annotations"
         raise DataError(Defect(str(path), "", "", problem, "give the detections of this split"))
@@ -145,6 +145,8 @@ class PictureBoxes:
     Either a list in COCO's result format, whose ``image_id`` is the number that is the
     picture's name (``000000000785.jpg``) or is replaced by a ``file_name``; or a COCO
     document with ``images`` and ``annotations``. A ``score`` may be missing: then it is 1.
+    Crowds and boxes of other categories are passed over; a person's ``category_id`` is
+    missing, or in a list 1, in a document that of its only category or the one named ``person``.
 
     Raises:
         DataError: The file is malformed; one line.
@@ -155,7 +157,10 @@ class PictureBoxes:
         self.path = Path(path)
         document = load(self.path)
         self._by_name: dict[str, list[tuple[int, list[float], float]]] = {}
+        persons = _person_ids(document)
         for index, entry in _numbered(document, self.path):
+            if entry.get("iscrowd") or entry.get("category_id") not in (None, *persons):
+                continue
             name = entry.get("file_name", entry.get("image_id"))
             if not isinstance(name, str | int):
                 remedy = "write the picture's file_name, or its number as image_id"
@@ -179,6 +184,15 @@ class PictureBoxes:
                 problem = f"{shown(box)} lies outside {name} ({size[1]} wide, {size[0]} high), left out"
                 outside.append(Defect(str(self.path), f"entry {index}", "bbox", problem, "correct the box"))
         return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(scores), outside
+
+
+def _person_ids(document: Any) -> list[int]:
+    """The categories of a list or a COCO document that are persons."""
+    categories = document.get("categories") if isinstance(document, dict) else None
+    if not isinstance(categories, list):
+        return [1]
+    sound = [entry for entry in categories if isinstance(entry, dict) and is_integer(entry.get("id"))]
+    return [entry["id"] for entry in sound if len(sound) == 1 or entry.get("name") == "person"]
 
 
 def _numbered(document: Any, path: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -84,7 +84,8 @@ def predict_people(
         progress: Show a progress bar.
 
     Raises:
-        DataError: A picture is missing, damaged or not of its annotated size.
+        DataError: A picture is missing, damaged or not of its annotated size; or another
+            process that shares the work has ended.
     """
     boxes = annotated_boxes(people) if boxes is None else boxes
     count, joints = len(boxes), people.skeleton.num_joints
@@ -126,7 +127,11 @@ def _share() -> tuple[int, int]:
 def _summed(part: Tensor, device: torch.device) -> Tensor:
     """The sum over all processes; NCCL adds what is on GPUs."""
     moved = part.to(device)
-    dist.all_reduce(moved)
+    try:
+        dist.all_reduce(moved)
+    except RuntimeError as error:  # how torch tells that another process is gone
+        problem = f"another process has ended ({str(error).splitlines()[0]})"
+        raise DataError(Defect("shared prediction", "", "", problem, "see what it said")) from None
     return moved.to(part.device)
 
 

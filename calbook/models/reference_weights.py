@@ -24,7 +24,9 @@ from calbook.models.multi_resolution import MRFeaNet, MRHeatNet
 from calbook.models.simple_baseline import SimpleBaseline
 from calbook.models.spsr_keys import SPSR_RULES
 from calbook.models.super_resolution import SuperResolver
+from calbook.options import check_choice
 
+Misfits = Literal["raise", "skip"]
 Rules = tuple[tuple[str, str], ...]  # (pattern at the beginning of a published key, what takes its place)
 
 _HRNET_TRUNK: Rules = (
@@ -153,8 +155,8 @@ def load_reference_weights(
     weights: Mapping[str, Tensor] | str | Path,
     *,
     offset_scale: float = 1.0,
-    skip: Sequence[str] = (),
-    misfits: Literal["raise", "skip"] = "raise",
+    skip: str | Sequence[str] = (),
+    misfits: Misfits = "raise",
 ) -> LoadReport:
     """Put published weights into a network.
 
@@ -166,7 +168,7 @@ def load_reference_weights(
         offset_scale: Heatmap pixels per unit of the checkpoint's offsets:
             LOCREF_STDEV of CAL (1.5 for W32, 1 for W48), KPD of UDP (4). It is
             multiplied into the last convolution.
-        skip: Beginnings of published keys to leave out, such as
+        skip: Beginnings of published keys to leave out, one or several, such as
             ``"final_layer"`` for another number of joints, or
             ``"stage4.2.fuse_layers"`` for ImageNet weights in UDP's network.
         misfits: What to do about tensors of another shape than the network's: ``"skip"``
@@ -176,17 +178,19 @@ def load_reference_weights(
         What was loaded, what was missing and what was left over.
 
     Raises:
-        ValueError: A shape does not fit, nothing fits at all, or the file
-            is not a file of tensors.
+        ValueError: A shape does not fit, nothing fits at all, the file
+            is not a file of tensors, or ``misfits`` is neither of its choices.
         TypeError: The network has no published counterpart, or the checkpoint holds
             something else than plain tensors by name.
         OSError: The file cannot be opened.
     """
+    check_choice("misfits", misfits, Misfits)
     if isinstance(weights, str | Path):
         published = _tensors(_read(Path(weights)), str(weights))
     else:
         published = _tensors(weights, "the checkpoint")
-    wanted = {key: value for key, value in published.items() if not key.startswith(tuple(skip))}
+    left_out = skip if isinstance(skip, str) else tuple(skip)
+    wanted = {key: value for key, value in published.items() if not key.startswith(left_out)}
     rules, own = key_rules(model), model.state_dict()
     places = {key: _translate(key, rules) for key in wanted}
     if misfits == "skip":

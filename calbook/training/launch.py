@@ -13,12 +13,20 @@ The last two say in the environment how many processes there are, so that
 import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.strategy import Strategy
+from lightning_fabric.utilities import rank_zero_only
 
 from calbook.data.defects import DataError, Defect
 from calbook.training.config import Precision
+
+# The first process makes the data and scores by itself, hours for COCO's test set, and the others wait at their next
+# message. The usual half an hour would end them.
+PATIENCE = timedelta(hours=12)
 
 
 def build_fabric(
@@ -50,7 +58,7 @@ def build_fabric(
         raise _error("--devices", "several processes cannot share an Apple GPU", "ask for 1")
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # which precision it uses, we have asked for
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    strategy = "ddp" if devices * nodes > 1 else "auto"
+    strategy: Strategy | str = DDPStrategy(timeout=PATIENCE) if devices * nodes > 1 else "auto"
     return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
 
 
@@ -74,7 +82,14 @@ def processes(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
     return None, None
 
 
+def is_first() -> bool:
+    """Whether this is the first of the processes that train together, or the only one: the one that prints."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0  # Fabric sets it; its types do not say so
+
+
 def _kind(accelerator: str) -> str:
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise _error("--accelerator", "mps asked for, and there is no Apple GPU", "choose auto")
     if accelerator != "auto":
         return accelerator
     if torch.cuda.is_available():

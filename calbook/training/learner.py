@@ -50,8 +50,11 @@ class Learner:
 
     def __init__(self, network: nn.Module, method: Method, config: TrainingConfig, fabric: Fabric) -> None:
         self.network, self.codec, self.loss = network, method.build_codec(), method.build_loss()
-        optimizer = torch.optim.Adam(  # fused: one pass over all weights; a tenth of a small network's step
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        # Fused: one pass over all weights; a tenth of a small network's step. But then Adam itself undoes the scaling
+        # of float16's gradients, in its step, which is too late where they are clipped before.
+        fused = None if config.clip and config.precision == "16-mixed" else True
+        optimizer = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
         )
         self.model, self.optimizer = fabric.setup(network, optimizer)
         self._fabric = fabric

@@ -169,6 +169,8 @@ def _run(
             keeper = Keeper(run, config, learner, recorder)
             note_environment(run, fabric, report)
         while learner.epoch < config.all_epochs:
+            if keeper:
+                recorder.begin_epoch()
             train_epoch(learner, loader, config, fabric, keeper.after_step if keeper else None)
             if keeper:
                 keeper.save()

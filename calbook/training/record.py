@@ -61,6 +61,10 @@ class Recorder:
         self._last = time.perf_counter()
         self._before = learner.step
 
+    def begin_epoch(self) -> None:
+        """Before each epoch: the time since the last one's end went to a checkpoint and a validation, not to crops."""
+        self._last = time.perf_counter()
+
     def step(self, learner: Learner, terms: Tensor) -> None:
         """After each step: count it, and at the interval, or an epoch's end, write the means."""
         learner.since += torch.cat([terms.double(), torch.ones(1, dtype=torch.float64)])

@@ -72,7 +72,8 @@ def test_an_executed_copy_is_clean(executed: Book) -> None:
     assert record["seconds"] > 0
     assert set(record["inputs"]) == {
         "book/01_good.ipynb", "calbook/__init__.py", "calbook/alpha.py", "calbook/beta.py",
-        "experiments/results/speed.json", "requirements.lock", "the Python version",
+        "experiments/networks/tiny/config.json", "experiments/results/speed.json", "requirements.lock",
+        "the Python version",
     }  # fmt: skip
 
 
@@ -94,6 +95,10 @@ def test_a_failing_chapter_leaves_nothing_and_the_others_finish(
         ("run 1 -p rate=quick", "01_good: parameter 'rate' is of type float (such as 0.5), not 'quick'"),
         ("run 1 -p count", "-p count: write it as name=value"),
         ("run 01_goot", "no chapter '01_goot' (did you mean 01_good?); chapters: 01_good"),
+        ("serve 1", "serve shows the whole book, with its default parameters"),
+        ("serve -p count=4", "serve shows the whole book, with its default parameters"),
+        ("new 20_your_subject", "20_your_subject needs a title"),
+        ("new", "'' is not a chapter's name"),
         ("check 1 -p count=4", "01_good ran with the default parameters, and count=4 are asked for"),
     ],
 )
@@ -103,6 +108,11 @@ def test_bad_input_is_refused_before_anything_runs(
     before = {path: path.stat().st_mtime_ns for path in good.root.rglob("*")}
     assert complaint(good, command).startswith(f"bookbuild: {message}")
     assert {path: path.stat().st_mtime_ns for path in good.root.rglob("*")} == before
+
+
+def test_the_title_of_a_new_chapter_needs_no_quotes(good: Book) -> None:
+    assert main(["new", "20_your_subject", "Your", "new", "subject", "--root", str(good.root)]) == 0
+    assert read_notebook(good.root / "book" / "20_your_subject.ipynb").cells[0].source.startswith("# Your new subject")
 
 
 def test_parameters_take_their_declared_type(good: Book) -> None:
@@ -161,7 +171,8 @@ def test_given_parameters_run_hidden_and_are_remembered(good: Book, complaint: C
         ("requirements.lock", "a==1", "a==2", "is stale: requirements.lock changed since it ran"),
         (EXECUTED, "alpha.TWICE", "alpha.THRICE", "was edited by hand"),
         (EXECUTED, '"execution_count": 2', '"execution_count": null', "has an unexecuted cell (cell 3)"),
-        (EXECUTED, "{", "", "is not a readable notebook"),
+        (EXECUTED, "{", "", "01_good has a damaged executed copy"),
+        ("experiments/networks/tiny/config.json", "{}", "[]", "config.json changed since it ran"),
         ("calbook/gamma.py", "OTHER = 3", "OTHER = 4", None),
         ("experiments/results/unused.json", "{}", "[]", None),
     ],
@@ -176,6 +187,24 @@ def test_a_stale_copy_is_never_rendered(
     else:
         assert reason in complaint(good, "html")
         assert not good.html.exists()
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "experiments/results/speed.json"}])
+def test_results_that_change_while_a_chapter_runs(
+    good: Book, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    """They may be shown as they were, unless a parameter names them: then the chapter wrote them itself."""
+    (chapter,) = good.chapters
+    run = read_notebook(chapter.executed)
+
+    def papermill(*_: object) -> Any:
+        change(good, "experiments/results/speed.json", "{}", "[]")
+        return run
+
+    monkeypatch.setattr(execute, "_papermill", papermill)
+    assert execute.execute(good, chapter, given).error is None
+    changed = "is stale: experiments/results/speed.json changed since it ran"
+    assert stale(good, chapter, given) == (None if given else changed)
 
 
 def test_staged_chapters_say_how_long_they_took(good: Book) -> None:
@@ -231,6 +260,8 @@ def test_pages_are_rendered_once_and_kept_when_rendering_fails(
     assert "rendering failed with 1 warnings or errors" in complaint(good, "html --strict")
     assert (good.html / "book" / "01_good.html").read_text() == page
     assert "nowhere" not in (good.html / "book" / "index.html").read_text()
+    assert main(["html", "--root", str(good.root)]) == 0  # a warning, and no error
+    assert "rendering failed with 1 warnings or errors" in complaint(good, "html --strict")  # though no page changed
 
 
 def test_imports_are_found_without_importing(tmp_path: Path) -> None:

@@ -106,6 +106,12 @@ def test_the_joint_is_the_centroid_of_the_votes_beside_the_peak(beside, counted)
     assert float(pose.scores) == pytest.approx((3 + counted) / (4 * math.pi))
 
 
+def test_a_map_without_votes_is_empty_whatever_the_floor():
+    codec = build_codec("offset", INPUT, SIZE, decoding="hough", floor=-math.inf)
+    pose = codec.decode(PoseMaps(-torch.ones(1, 1, *SIZE), torch.zeros(1, 1, 2, *SIZE)))
+    assert (pose.coords.tolist(), pose.scores.tolist()) == ([[[0, 0]]], [[0]])
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_an_offset_that_is_not_finite_counts_as_zero(value):
     maps = PoseMaps(torch.zeros(1, 1, *SIZE), torch.zeros(1, 1, 2, *SIZE))

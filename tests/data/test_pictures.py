@@ -51,6 +51,28 @@ def test_modes(tmp_path, mode, value, expected):
     assert opened.pixels[:, 2, 2].tolist() == list(expected)
 
 
+def test_annotated_pictures_of_16_bits_are_scaled_alike(tmp_path):
+    path = save(tmp_path, Image.fromarray(np.linspace(0, 65535, 20).astype(np.uint16).reshape(4, 5)))
+    assert torch.equal(read_pixels(path), open_for_prediction(path).pixels)
+    assert read_pixels(path).float().mean() == pytest.approx(127.5, abs=1)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "I;16", "L", "LA", "RGBA", "I"])
+def test_a_huge_picture_of_any_mode_is_reduced(tmp_path, monkeypatch, mode):
+    grey = np.linspace(0, 65535, 400 * 200).reshape(200, 400)
+    deep = {"I;16": np.uint16, "I": np.int32}
+    values = grey.astype(deep[mode]) if mode in deep else (grey / 257).astype(np.uint8)
+    picture = Image.fromarray(values) if mode in deep else Image.fromarray(values).convert(mode)
+    path = save(tmp_path, picture, "tiff" if mode == "I" else "png")
+    whole = open_for_prediction(path).pixels.float()
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 10_000)
+    opened = open_for_prediction(path)
+    assert opened.size == (200, 400)
+    assert opened.pixels.shape == (3, 50, 100)
+    blocks = whole.reshape(3, 50, 4, 100, 4).mean((2, 4))
+    assert (opened.pixels - blocks).abs().max() < 2
+
+
 def test_palette_with_a_transparent_colour(tmp_path):
     picture = plain().convert("P", palette=Image.Palette.ADAPTIVE)
     path = save(tmp_path, picture, transparency=picture.getpixel((0, 0)))

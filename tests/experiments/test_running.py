@@ -8,7 +8,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import tiny_coco
 import torch
+from lightning_fabric.utilities import rank_zero_only
 
 from calbook import cli, results, runs
 from calbook.experiments import reports, running, trunk
@@ -128,6 +130,7 @@ def test_rows_that_two_tables_show_are_one_file():
 def test_every_row_has_its_first_seed_before_any_has_its_second():
     assert [found.seed for found in jobs_of("3", "laptop", [0, 1])] == [0, 0, 1, 1]
     assert len(jobs_of("q1", "laptop", [0, 1, 2])) == 4  # a perfect network has no seed
+    assert {found.seed for found in jobs_of("q1", "laptop", [2]) if not found.experiment.is_trained} == {0}
 
 
 def test_rows_are_chosen_by_either_name():
@@ -264,6 +267,7 @@ def test_the_time_of_a_run_in_pieces_is_that_of_all_pieces(tmp_path, monkeypatch
     run.metrics.write_text(json.dumps({"kind": "train", "step": 2, "stage": 1, "loss": 0.5, "seconds": 150.0}) + "\n")
     network = job().experiment.method.build_model(17)
     monkeypatch.setattr(running, "prepare", lambda *_: None)
+    monkeypatch.setattr(running, "check_data", lambda *_: None)
     monkeypatch.setattr(running, "_start", lambda *_: None)
     monkeypatch.setattr(running, "train", lambda *_: SimpleNamespace(is_global_zero=True, device="cpu"))
     monkeypatch.setattr(running.runs, "load", lambda *_: SimpleNamespace(model=network, weights_hash=""))
@@ -274,7 +278,7 @@ def test_the_time_of_a_run_in_pieces_is_that_of_all_pieces(tmp_path, monkeypatch
 
 
 def calbook(monkeypatch, *words):
-    monkeypatch.setattr(cli, "COMMANDS", ("reproduce",))
+    monkeypatch.setattr(cli, "COMMANDS", ("calbook.cli.reproduce",))
     return cli.main(["reproduce", *words])
 
 
@@ -289,6 +293,7 @@ def test_the_command_lists_and_shows(monkeypatch, capsys, undisturbed):
     ("words", "message"),
     [
         (["10"], "unknown table '10'"),
+        (["10", "--list"], "unknown table '10'"),
         (["8", "--rows", "nobody"], "table 8 has no row 'nobody'"),
         (["8", "--preset", "paper", "--rows", "cal-w32-64x48", "--data", "nowhere"], "nowhere"),
     ],
@@ -300,6 +305,27 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path, words, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "message"),
+    [
+        ("8", "cal-w32-128x96", "no split 'test-dev2017'"),  # which table 1 asks for
+        ("mr-val", "simple-baseline-r50-256x192", "AP_H_56_person.json: missing"),
+    ],
+)
+def test_what_scoring_needs_is_looked_for_before_training(monkeypatch, capsys, tmp_path, table, row, message):
+    monkeypatch.chdir(tmp_path)
+    tiny_coco.write(tmp_path / "data")
+    monkeypatch.setattr(running, "train", None)
+    assert calbook(monkeypatch, table, "--preset", "paper", "--rows", row, "--results", "rows") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_first_process_prints_for_all(monkeypatch, capsys, undisturbed):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert calbook(monkeypatch, "3", "--preset", "smoke", "--show", "--results", str(undisturbed.rows)) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_job_is_named_by_what_it_is():

@@ -1,15 +1,21 @@
 """``calbook evaluate``, from the command line."""
 
 import json
+import shutil
+import signal
+from types import SimpleNamespace
 
 import pytest
+import tiny_coco
 import torch
 from trained_runs import write_run
 from typed_commands import one_line
 
-from calbook import results, runs
+from calbook import inference, results, runs
+from calbook.data import coco
 from calbook.data.annotations import load
 from calbook.skeletons import LSP
+from calbook.training import launch
 
 
 class TestEvaluate:
@@ -74,7 +80,103 @@ class TestEvaluate:
         assert str(file) in out
         assert {pose["image_id"] for pose in load(file)} == {image["id"] for image in images}
         assert one_line(calbook(*command)[2])
-        assert one_line(calbook(*command, "--boxes", boxes)[2])
+
+    def test_what_could_not_be_scored_is_refused_before_hours_of_prediction(
+        self, calbook, run_folder, data_folder, tmp_path, monkeypatch
+    ):
+        def predict(*_: object, **options: object) -> None:
+            pytest.fail("predicted for nothing")
+
+        monkeypatch.setattr(inference, "predict_people", predict)
+        document = load(data_folder / "annotations" / "person_keypoints_val2017.json")
+        images, boxes = document["images"], tmp_path / "boxes.json"
+        boxes.write_text(
+            json.dumps([{"image_id": images[0]["id"], "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}])
+        )
+        for person in document["annotations"]:
+            del person["area"]
+        (tmp_path / "annotations").mkdir()
+        (tmp_path / "val2017").symlink_to(data_folder / "val2017")
+        (tmp_path / "annotations" / "image_info_test-dev2017.json").write_text(json.dumps({"images": images}))
+        (tmp_path / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(document))
+        tiny = tiny_coco.document()
+        for person in tiny["annotations"]:
+            person.pop("area", None)
+        tiny_coco.write(tmp_path / "tiny", tiny)
+        without_torso = write_run(tmp_path / "run", skeleton=coco.read_split(tmp_path / "tiny", "val2017").skeleton)
+        for arguments, message in (
+            ((run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes), "--results DIR"),
+            ((run_folder, "--data", tmp_path, "--boxes", boxes), "annotated boxes (--boxes gt) to score by PCK"),
+            ((without_torso, "--data", tmp_path / "tiny"), "no torso to measure; add the persons' areas"),
+        ):
+            status, out, err = calbook("evaluate", *arguments)
+            assert (status, out) == (2, "")
+            assert message in err
+            assert one_line(err)
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_each_process_says_what_is_wrong_with_its_pictures(
+        self, calbook, run_folder, data_folder, tmp_path, monkeypatch, first
+    ):
+        shutil.copytree(data_folder, tmp_path / "data")
+        picture = next((tmp_path / "data" / "val2017").iterdir())
+        picture.write_bytes(picture.read_bytes()[:100])
+        signals = []
+        launcher = SimpleNamespace(procs=[SimpleNamespace(send_signal=signals.append)] if first else [])
+        fabric = SimpleNamespace(
+            launch=lambda: None,
+            device=torch.device("cpu"),
+            is_global_zero=first,
+            strategy=SimpleNamespace(launcher=launcher),
+        )
+        monkeypatch.setattr(launch, "build_fabric", lambda devices: fabric)
+        status, out, err = calbook("evaluate", run_folder, "--data", tmp_path / "data", "--devices", 2)
+        assert (status, out) == (2, "")
+        assert picture.name in err
+        assert one_line(err)
+        assert signals == [signal.SIGKILL] * first
+
+    def test_the_weights_that_were_used_are_said(self, calbook, data_folder, tmp_path):
+        run = write_run(tmp_path / "never-validated")
+        weights = runs.RunFolder(run).weights
+        weights("best").rename(weights("last"))
+        assert "weights       last, sha256" in calbook("evaluate", run, "--data", data_folder, "--no-flip")[1]
+
+    @pytest.mark.parametrize(
+        ("options", "field"),
+        [
+            (["--boxes", "det.json"], "--boxes"),
+            (["--min-box-score", "0.5"], "--min-box-score"),
+            (["--no-flip"], "--no-flip"),
+            (["--shift"], "--shift"),
+            (["--nms", "soft"], "--nms"),
+            (["--no-antialias"], "--no-antialias"),
+            (["--weights", "last"], "--weights"),
+            (["--batch", "8"], "--batch"),
+            (["--device", "cpu"], "--device"),
+            (["--devices", "2"], "--devices"),
+            (["--results", "out"], "--results"),
+        ],
+    )
+    def test_options_of_a_run_are_refused_beside_a_file(self, calbook, data_folder, tmp_path, options, field):
+        (tmp_path / "poses.json").write_text("[]")
+        status, out, err = calbook("evaluate", tmp_path / "poses.json", "--data", data_folder, *options)
+        assert (status, out) == (2, "")
+        assert f"calbook evaluate: {field}: {tmp_path / 'poses.json'} holds poses that are found already" in err
+        assert one_line(err)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--min-box-score", "0.5"], "--min-box-score: annotated boxes have no scores"),
+            (["--device", "cpu", "--devices", "2"], "--device: several processes share the work"),
+        ],
+    )
+    def test_options_without_effect_are_refused(self, calbook, run_folder, data_folder, options, message):
+        status, out, err = calbook("evaluate", run_folder, "--data", data_folder, *options)
+        assert (status, out) == (2, "")
+        assert message in err
+        assert one_line(err)
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -49,6 +49,12 @@ class TestExport:
                     export.export_onnx(trained, tmp_path / "m.onnx", crops)
                 assert not list(tmp_path.iterdir())
 
+    def test_a_split_of_nothing_is_refused(self, calbook, run_folder, tmp_path):
+        status, out, err = calbook("export", run_folder, "--out", tmp_path / "m.onnx", "--split", "val2017")
+        assert (status, out) == (2, "")
+        assert "--split: there is no --data" in err
+        assert one_line(err)
+
     @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
     def test_without_the_libraries(self, calbook, run_folder, tmp_path, monkeypatch, library):
         for other in {"onnx", "onnxruntime", "onnxscript"} - {library}:

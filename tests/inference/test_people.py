@@ -156,6 +156,18 @@ def test_a_damaged_picture_is_named(network, codec, people, data_folder, tmp_pat
         predict_people(network, codec, damaged)
 
 
+def test_a_process_that_others_have_left_says_so_in_a_line(network, codec, people, monkeypatch):
+    module = importlib.import_module("calbook.inference.people")
+
+    def alone(_: torch.Tensor) -> None:
+        raise RuntimeError("Connection closed by peer\nGood luck")
+
+    monkeypatch.setattr(module, "_share", lambda: (0, len(people)))
+    monkeypatch.setattr(module.dist, "all_reduce", alone)
+    with pytest.raises(DataError, match=r"another process has ended \(Connection closed by peer\); see what it said"):
+        predict_people(network, codec, people, shared=True)
+
+
 def test_pictures_must_be_those_that_were_annotated(network, codec, data_folder, people):
     with pytest.raises(DataError, match="read without their pictures' folder; name their folder"):
         predict_people(network, codec, replace(people, pictures=None))
@@ -291,6 +303,13 @@ def test_what_is_left_out_of_detections(people, tmp_path):
     boxes = read_boxes(file, people, min_score=0.3)
     assert isinstance(boxes, Boxes)
     assert (len(boxes), boxes.left_out, boxes.source) == (1, 2, "boxes.json")
+
+
+def test_a_threshold_above_all_scores_is_named(people, tmp_path):
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps([GOOD, GOOD | {"image_id": 10**9}]))
+    with pytest.raises(DataError, match=r"these pictures scores 0\.75 or more; choose a lower"):
+        read_boxes(file, people, min_score=0.75)
 
 
 def test_a_pose_without_confident_joints_scores_zero(people):

@@ -12,6 +12,7 @@ from typed_commands import one_line, photograph, without
 from calbook import plotting, runs
 from calbook.data import coco
 from calbook.data.annotations import load
+from calbook.data.defects import DataError, Defect
 from calbook.inference import Job, drawing, sources, stream
 from calbook.skeletons import COCO
 
@@ -75,6 +76,31 @@ class TestPredict:
         assert one_line(err)
         assert not (tmp_path / "p").exists()
 
+    def test_boxes_of_dogs_and_crowds_are_no_people(self, calbook, run_folder, tmp_path):
+        picture, boxes = photograph(tmp_path / "a.png"), tmp_path / "boxes.json"
+        box = {"image_id": 7, "bbox": [5, 5, 40, 60]}
+        images = [{"id": 7, "file_name": "a.png"}]
+        person, dog = {"id": 3, "name": "person"}, {"id": 18, "name": "dog"}
+        command = ("predict", run_folder, picture, "--boxes", boxes, "--no-drawings", "--no-flip", "--overwrite")
+
+        def people(document: object) -> int:
+            boxes.write_text(json.dumps(document))
+            status, _, err = calbook(*command, "--out", tmp_path / "o")
+            if status:
+                assert "no person's box is of one of these pictures" in err
+                assert one_line(err)
+                return 0
+            return len(load(tmp_path / "o" / "poses.json")["annotations"])
+
+        named = box | {"file_name": "a.png"}
+        assert people([named | {"category_id": 1}, named | {"category_id": 18}, named]) == 2
+        both = {"images": images, "categories": [dog, person]}
+        crowd = box | {"category_id": 3, "iscrowd": 1}
+        assert people(both | {"annotations": [box | {"category_id": 18}, crowd]}) == 0
+        assert people(both | {"annotations": [box | {"category_id": 3, "iscrowd": 0}, crowd]}) == 1
+        alone = {"images": images, "categories": [{"id": 5, "name": "dancer"}]}
+        assert people(alone | {"annotations": [box | {"category_id": 5}, box]}) == 2
+
     def test_a_turned_photograph(self, calbook, run_folder, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -118,6 +144,20 @@ class TestPredict:
         names = [image["file_name"] for image in load(tmp_path / "o" / "poses.json")["images"]]
         assert names == ["film_frame000000.jpg", "film_frame000003.jpg", "film_frame000006.jpg"]
 
+    def test_a_video_that_breaks_off(self, calbook, run_folder, tmp_path, monkeypatch):
+        def frames(path: Path):
+            yield torch.zeros(3, 120, 90, dtype=torch.uint8)
+            raise DataError(Defect(str(path), "", "", "the video cannot be decoded", "copy it again"))
+
+        monkeypatch.setattr(sources, "video_frames", frames)
+        (tmp_path / "film.mp4").touch()
+        out = tmp_path / "persons"  # a name that is said as it is
+        status, said, err = calbook("predict", run_folder, tmp_path / "film.mp4", "--out", out)
+        assert status == 1
+        assert said == f"{out / 'poses.json'}: 1 person in 1 picture\n"
+        assert one_line(err)
+        assert f"cut short: {tmp_path / 'film.mp4'}: the video cannot be decoded" in err
+
     def test_a_broken_video(self, calbook, run_folder, tmp_path):
         pytest.importorskip("av")
         (tmp_path / "film.mp4").write_bytes(b"no film")
@@ -131,7 +171,7 @@ class TestPredict:
         [
             (["absent.jpg"], "there is no such file or folder"),
             (["{empty}"], "no picture"),
-            (["{picture}", "--boxes", "{nobody}"], "no box is of one of these pictures"),
+            (["{picture}", "--boxes", "{nobody}"], "no person's box is of one of these pictures"),
             (["{picture}", "--boxes", "{malformed}"], "entry 0: bbox: missing"),
             (["{picture}", "--shrink", "0.5"], "neither a factor"),
             (["{picture}", "--boxes", "{list}"], "list.json: entry 0: image_id: [1], not an integer"),

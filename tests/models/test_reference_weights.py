@@ -209,6 +209,9 @@ def test_a_shape_that_does_not_fit_is_named_and_nothing_changes() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     report = load_reference_weights(model, tiny_published(), skip=("final_layer",))
     assert report.skipped == ("final_layer.weight", "final_layer.bias")
+    assert load_reference_weights(model, tiny_published(), skip="final_layer") == report
+    with pytest.raises(ValueError, match="unknown misfits 'ignore'"):
+        load_reference_weights(model, tiny_published(), misfits="ignore")  # type: ignore[arg-type]
 
 
 def test_weights_of_another_network_are_refused() -> None:

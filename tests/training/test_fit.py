@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from calbook.codecs.base import Codec
 from calbook.data.synthetic.stream import Crops
 from calbook.method import Method, build_method
 from calbook.runs import RunFolder
-from calbook.training import NonFiniteLossError, TrainingConfig, build_fabric, curves, fit, learn, train_epoch
+from calbook.training import NonFiniteLossError, TrainingConfig, build_fabric, curves, fit, learn, record, train_epoch
 from calbook.training.average import MovingAverage
 from calbook.training.folder import checkpoint, load_numbers
 from calbook.training.keeper import Keeper
@@ -131,6 +132,24 @@ def test_validation_comes_when_due_and_at_the_end(tmp_path: Path) -> None:
     assert [line["epoch"] for line in lines(tmp_path / "run", "validation")] == [3, 4]
 
 
+def test_the_speed_is_that_of_learning_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    def validate(network: nn.Module, codec: Codec) -> dict[str, float]:
+        nonlocal now
+        now += 1000
+        return {"PCK": 0.5}
+
+    monkeypatch.setattr(record, "time", SimpleNamespace(perf_counter=clock))
+    run(tmp_path / "run", replace(CONFIG, log_every=5), validate=validate)
+    assert {line["crops_per_second"] for line in lines(tmp_path / "run", "train")} == {5 * 8}  # a second per epoch
+
+
 def test_a_trained_run_is_loaded_with_the_weights_asked_for(tmp_path: Path) -> None:
     config = TrainingConfig(epochs=1, mask_epochs=0, milestones=(), batch_size=8, log_every=1)
     run(tmp_path / "run", config, method=build_method("cal-tiny", (64, 48)), loader=LargeLoader(), validate=None)
@@ -235,6 +254,13 @@ def test_clipping_bounds_the_gradients(tmp_path: Path, monkeypatch: pytest.Monke
     run(tmp_path / "clipped", replace(PLAIN, clip=0.5))
     assert min(free) > 1
     assert max(norms) <= 0.5 + 1e-5
+
+
+@pytest.mark.parametrize(("clip", "precision", "fused"), [(1.0, "16-mixed", False), (1.0, "32-true", True)])
+def test_adam_leaves_the_scaling_of_clipped_gradients_to_fabric(clip: float, precision: str, fused: bool) -> None:
+    config = replace(PLAIN, clip=clip, precision=precision)
+    learner = Learner(MicroNetwork(3), METHOD, config, build_fabric(accelerator="cpu"))
+    assert hasattr(learner.optimizer.optimizer, "_step_supports_amp_scaling") == fused  # what Fabric looks at
 
 
 @pytest.mark.parametrize("change", [{"precision": "bf16-mixed"}, {"channels_last": True}])

@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_coco
 
-from calbook import experiments, runs
+from calbook import experiments, runs, training
 from calbook.cli import train as command
 from calbook.cli.common import Parser
+from calbook.data import coco
 from calbook.data.defects import DataError
+from calbook.experiments import sets
 from calbook.experiments.running import IMAGENET
 from calbook.runs import RunFolder
-from calbook.training import TrainingConfig
+from calbook.skeletons import COCO
+from calbook.training import Summary, TrainingConfig
 from calbook.training.record import read_metrics
 
 SMOKE = ("cal-w32-64x48", "--preset", "smoke", "--accelerator", "cpu")
@@ -76,19 +80,66 @@ def test_options_take_the_place_of_the_preset() -> None:
     assert command._training(TrainingConfig(), parse("cal-w32-128x96")) == TrainingConfig()
 
 
+def test_epochs_without_a_stage_one_are_those_of_stage_two() -> None:
+    published = experiments.get("cal-w32-128x96-one-stage").training
+    config = command._training(published, parse("cal-w32-128x96-one-stage", "--epochs", "25"))
+    assert (config.epochs, config.mask_epochs, config.milestones) == (0, 25, (17, 20))
+
+
 def test_the_validation_is_on_what_the_folder_holds(tmp_path: Path) -> None:
     tiny_coco.write(tmp_path)
-    experiment, words = experiments.get("cal-w32-64x48"), ("cal-w32-64x48", "--data", str(tmp_path))
-    split, validate = command._validation(parse(*words), experiment, tmp_path)
-    assert split == "val2017"
-    assert validate is not None
+    words, skeleton = ("cal-w32-64x48", "--data", str(tmp_path)), coco.read_split(tmp_path, "val2017").skeleton
+    for name in ("cal-w32-64x48", "simple-baseline-r50-128x96"):  # the latter's first evaluation is of a test set
+        experiment = experiments.get(name)
+        split, validate = command._validation(parse(*words), experiment, tmp_path, skeleton)
+        assert split == "val2017"
+        assert validate is not None
     annotations = tmp_path / "annotations" / "person_keypoints_val2017.json"
     annotations.rename(annotations.with_name("person_keypoints_mine.json"))
     (tmp_path / "val2017").rename(tmp_path / "mine")
-    assert command._validation(parse(*words), experiment, tmp_path) == (None, None)
-    assert command._validation(parse(*words, "--val-split", "mine"), experiment, tmp_path)[0] == "mine"
+    assert command._validation(parse(*words), experiment, tmp_path, skeleton) == ("val2017", None)
+    assert command._validation(parse(*words, "--val-split", "mine"), experiment, tmp_path, skeleton)[0] == "mine"
     with pytest.raises(DataError, match="val2017"):
-        command._validation(parse(*words, "--val-split", "val2017"), experiment, tmp_path)
+        command._validation(parse(*words, "--val-split", "val2017"), experiment, tmp_path, skeleton)
+
+
+def test_a_run_without_validation_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_coco.write(tmp_path)
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").rename(
+        tmp_path / "annotations" / "mine_keypoints.json"
+    )
+    monkeypatch.setattr(sets, "build_loader", lambda *_, **__: SimpleNamespace(skeleton=COCO))
+    monkeypatch.setattr(training, "fit", lambda *_, **__: Summary(0, {}, {}))
+    fabric = SimpleNamespace(is_global_zero=True, device="cpu", global_rank=0, world_size=1)
+    options = parse("cal-w32-64x48", "--data", str(tmp_path), "--warm-start", "a.pth")
+    experiment, root = command._experiment(options)
+    command._fit(options, experiment, root, RunFolder(tmp_path / "run"), fabric)
+    said = f"calbook: warning: {tmp_path} has no val2017: this run is not validated; see --val-split\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_set_that_cannot_be_scored_is_refused_before_the_training(tmp_path: Path) -> None:
+    document = tiny_coco.document()
+    for entry in document["annotations"]:
+        entry.pop("area", None)
+    tiny_coco.write(tmp_path, document)
+    experiment, options = experiments.get("cal-w32-64x48"), parse("cal-w32-64x48", "--data", str(tmp_path))
+    with pytest.raises(DataError, match=r"keypoints: other joints than those learnt from, nose, left_eye"):
+        command._validation(options, experiment, tmp_path, COCO)
+    with pytest.raises(DataError, match=r"area: not known of everybody, and .* no torso to measure"):
+        command._validation(options, experiment, tmp_path, coco.read_split(tmp_path, "val2017").skeleton)
+
+
+def test_a_batch_that_cannot_be_is_refused_before_a_crop_cache_is_made(tmp_path: Path) -> None:
+    tiny_coco.write(tmp_path)
+    experiment, root = command._experiment(parse("cal-w32-64x48", "--data", str(tmp_path), "--split", "val2017"))
+    with pytest.raises(DataError, match="val2017: 2 people to learn from do not fill a batch of 128"):
+        sets.build_loader(experiment, root, 0)
+    with pytest.raises(DataError, match="batch size: a batch of 128 cannot be shared equally by 3 processes"):
+        sets.build_loader(experiment, root, 0, world_size=3)
+    assert not (tmp_path / "crops").exists()
 
 
 def test_weights_of_imagenet_are_begun_from_where_they_are_at_hand(tmp_path: Path) -> None:
@@ -107,6 +158,8 @@ def test_weights_of_imagenet_are_begun_from_where_they_are_at_hand(tmp_path: Pat
         (["cal-w32-128x96"], "--data: learns from coco, and there is no --data; give its folder, or choose a preset"),
         ([*SMOKE, "--average", "2"], "average is a decay between 0 and 1"),
         ([*SMOKE, "--precision", "16-mixed"], "--precision: 16-mixed needs a GPU"),
+        ([*SMOKE, "--accelerator", "mps"], "--accelerator: mps asked for, and there is no Apple GPU"),
+        ([*SMOKE, "--val-split", "val2017"], "--val-split: who validates on synthetic people is fixed"),
         (["cal-w32-128x96", "--data", "nowhere", "--accelerator", "cpu"], "nowhere"),
     ],
 )

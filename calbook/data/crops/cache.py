@@ -31,7 +31,7 @@ from calbook.data.defects import DataError, Defect
 from calbook.geometry import Size
 from calbook.skeletons import Skeleton
 
-FORMAT = 1  # to be raised with every change of what a cache holds, the way pictures are resampled included
+FORMAT = 2  # to be raised with every change of what a cache holds, the way pictures are resampled included
 
 
 class CropCache:

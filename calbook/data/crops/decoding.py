@@ -15,7 +15,7 @@ from torch import Tensor
 from calbook.data.coco import CocoPeople, check_size
 from calbook.data.crops.canvases import Canvases, CanvasOptions, Layout, gather, lay_out
 from calbook.data.crops.selection import person_crops
-from calbook.data.pictures import guarded
+from calbook.data.pictures import guarded, to_rgb
 from calbook.geometry import Size
 from calbook.skeletons import Skeleton
 
@@ -95,7 +95,7 @@ def decode(people: CocoPeople, index: int, shrink: int) -> Image.Image:
                 picture.draft(picture.mode, (max(1, width // shrink), max(1, height // shrink)))
             picture.load()
             whole = picture.size == (width, height) and shrink > 1
-            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            rgb = picture if picture.mode == "RGB" else to_rgb(picture)
             return rgb.reduce(shrink) if whole else rgb, (height, width)
 
     picture, size = guarded(read, path)
