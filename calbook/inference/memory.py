@@ -12,9 +12,8 @@ def keep_heap_flat() -> None:
 
     GNU's library draws that line anew whenever a larger block is freed, so the heap's
     gaps, and with them the memory that a stream of pictures takes, depend on the order
-    of the pictures and grow for thousands of them. With the line where it ends anyway
-    nothing is slower. What the environment says of it holds, and other libraries are
-    left alone. Measured by ``benchmarks/bench_inference.py``.
+    of the pictures and grow for thousands of them. The line is drawn where that rule
+    ends anyway. What the environment says of it holds, and other libraries are left alone.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ or "malloc.mmap_threshold" in os.environ.get("GLIBC_TUNABLES", ""):
         return
