@@ -139,10 +139,11 @@ def test_a_cache_under_a_wrong_name_is_refused(
     with pytest.raises(DataError, match="other people or pictures than its name says") as error:
         CropCache.open(tmp_path / "cache", other, SIZE)
     assert one_line(error, "delete the folder")
-    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
+    written = cache.FORMAT
+    monkeypatch.setattr(cache, "FORMAT", written + 1)
     renamed = f"32x24-{cache.content_key(other, SIZE, CanvasOptions())[:16]}"
     next((tmp_path / "cache").glob("32x24-*")).rename(tmp_path / "cache" / renamed)
-    with pytest.raises(DataError, match="of format 1, not 2: from another version"):
+    with pytest.raises(DataError, match=f"of format {written}, not {written + 1}: from another version"):
         CropCache.open(tmp_path / "cache", other, SIZE)
     assert holds(build(other, tmp_path), other)  # replaces it
 
