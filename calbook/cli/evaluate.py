@@ -91,8 +91,7 @@ def _launched(options: argparse.Namespace) -> "Iterator[tuple[torch.device, bool
     Each process has pictures of its own, so each says what is wrong with them; the first then ends those that it
     started, which would wait for it. What all would say is to be found out before, while there is only one.
     """
-    from calbook.cli.train import _stop_others
-    from calbook.training.launch import build_fabric, processes
+    from calbook.training.launch import build_fabric, processes, stop_others
 
     here, machines = processes(os.environ)
     if (options.devices or here or 1) * (machines or 1) == 1:
@@ -106,7 +105,7 @@ def _launched(options: argparse.Namespace) -> "Iterator[tuple[torch.device, bool
     try:
         yield fabric.device, fabric.is_global_zero
     except BaseException:
-        _stop_others(fabric)
+        stop_others(fabric)
         raise
 
 
@@ -203,24 +202,17 @@ def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
 
 def _check_scorable(options: argparse.Namespace, people: "CocoPeople") -> None:
     """Refuse now what could not be scored after hours of prediction."""
-    from calbook.inference.evaluation import has_areas
-    from calbook.metrics import torso_lengths
+    from calbook.inference.evaluation import check_scorable, has_areas
 
     if not len(people):
         if options.results is None:
             problem = "nobody is annotated, only COCO's server can score it"
             raise DataError(Defect(str(options.data), options.split, "", problem, "write the poses with --results DIR"))
         return
-    if has_areas(people):
-        return
-    if options.boxes != "gt":
+    if options.boxes != "gt" and not has_areas(people):
         remedy = "use annotations with areas, or annotated boxes (--boxes gt) to score by PCK"
         raise DataError(Defect(str(options.data), options.split, "area", "unknown, there is no AP without", remedy))
-    try:
-        torso_lengths(people.joints, people.visible, people.skeleton)
-    except ValueError as error:
-        remedy = "add the persons' areas to the annotations"
-        raise DataError(Defect(str(options.data), options.split, "area", f"unknown, and {error}", remedy)) from None
+    check_scorable(people, str(options.data), options.split)
 
 
 def find_device(name: str | None) -> "torch.device":

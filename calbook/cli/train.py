@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +101,7 @@ def _train(options: argparse.Namespace) -> int:
     from calbook.runs import RunFolder
     from calbook.training import NonFiniteLossError, build_fabric
     from calbook.training.folder import check_free
+    from calbook.training.launch import stop_others
 
     experiment, root = _experiment(options)
     run = RunFolder(options.folder or Path("runs") / options.preset / options.experiment)
@@ -111,7 +111,7 @@ def _train(options: argparse.Namespace) -> int:
     try:
         _fit(options, experiment, root, run, fabric)
     except BaseException as error:
-        _stop_others(fabric)
+        stop_others(fabric)
         if isinstance(error, NonFiniteLossError):
             return say(f"error: {run.path}: {error}", 1)
         raise
@@ -142,10 +142,8 @@ def _experiment(options: argparse.Namespace) -> "tuple[Experiment, Path]":
         remedy = "give its folder, or choose a preset of synthetic people: smoke, laptop, gpu"
         raise DataError(Defect("calbook train", options.experiment, "--data", problem, remedy))
     if options.val_split is not None and data.source != "coco":
-        problem, remedy = (
-            f"who validates on {data.source} people is fixed",
-            "leave it out, or give COCO's layout as --data",
-        )
+        problem = f"the people to validate on are fixed for {data.source} data"
+        remedy = "leave it out, or choose an experiment on COCO's layout"
         raise DataError(Defect("calbook train", options.experiment, "--val-split", problem, remedy))
     data = replace(data, train=options.split or data.train)
     return replace(experiment, training=training, data=data), options.data or SYNTHETIC
@@ -236,9 +234,3 @@ def _start(options: argparse.Namespace, experiment: "Experiment", root: Path, pr
         file = root / "pretrained" / IMAGENET.get(experiment.backbone, "")
         return str(file) if file.is_file() else None
     return None
-
-
-def _stop_others(fabric: "Fabric") -> None:
-    """End the processes that this one started: they would wait for it for ever."""
-    for process in getattr(fabric.strategy.launcher, "procs", []):
-        process.send_signal(signal.SIGKILL)

@@ -18,6 +18,7 @@ from calbook.data.crops import (
     select,
 )
 from calbook.data.crops.building import exclusively
+from calbook.data.crops.loader import check_batch
 from calbook.data.defects import DataError, Defect
 from calbook.data.synthetic import write_coco
 from calbook.experiments.experiment import Data, Experiment
@@ -108,11 +109,8 @@ def build_loader(
     """
     size, batch = experiment.method.input_size, experiment.training.batch_size
     preset: Preset = PRESETS[experiment.preset]
-    if batch % world_size:
-        problem = f"a batch of {batch} cannot be shared equally by {world_size} processes"
-        raise DataError(Defect(experiment.name, "", "batch size", problem, "change either"))
     if experiment.data.endless:
-        _check_count(preset.train_pictures, experiment, "the synthetic people")
+        _check(preset.train_pictures, experiment, "the synthetic people", world_size)
         return SyntheticLoader(
             preset.train_pictures,
             size,
@@ -125,7 +123,7 @@ def build_loader(
     prepare(experiment, root, progress)
     folder = data_folder(experiment, root)
     people = select(people_of(experiment.data, folder, experiment.data.train))
-    _check_count(len(people), experiment, str(folder))  # before a crop cache is made of them
+    _check(len(people), experiment, str(folder), world_size)  # before a crop cache is made of them
     augmentation = AUGMENTATIONS[experiment.data.augmentation]
     options = CanvasOptions(reach=1 + augmentation.scale, half_body=augmentation.half_body > 0)
     source = CropCache.build(people, folder / "crops", size, options, progress=progress)
@@ -142,8 +140,9 @@ def build_loader(
     )
 
 
-def _check_count(people: int, experiment: Experiment, source: str) -> None:
-    batch = experiment.training.batch_size
-    if people < batch:
-        problem = f"{people} people to learn from do not fill a batch of {batch}"
-        raise DataError(Defect(source, experiment.data.train, "", problem, "annotate more, or choose a smaller batch"))
+def _check(people: int, experiment: Experiment, source: str, world_size: int) -> None:
+    try:
+        check_batch(people, experiment.training.batch_size, world_size)
+    except ValueError as error:
+        remedy = "see --batch-size and --devices"
+        raise DataError(Defect(source, experiment.data.train, "", str(error), remedy)) from None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calbook import results
 from calbook.data.coco import CocoPeople
+from calbook.data.defects import DataError, Defect
 from calbook.metrics import FIGURES, coco_ap, pck, torso_lengths
 
 UNKNOWN = "unknown"
@@ -71,6 +72,26 @@ def versions_line() -> str:
 def has_areas(people: CocoPeople) -> bool:
     """Whether every person's area is known, without which there is no OKS."""
     return bool(people.areas.isfinite().all())
+
+
+def check_scorable(people: CocoPeople, source: str, split: str = "") -> None:
+    """Refuse, before anything is predicted, people who can be scored neither by AP nor by PCK.
+
+    Args:
+        people: To be scored.
+        source: Where they were read from, and
+        split: which set of it, for the message.
+
+    Raises:
+        DataError: Somebody's area is unknown, and the skeleton has no torso to measure.
+    """
+    if has_areas(people):
+        return
+    try:
+        torso_lengths(people.joints, people.visible, people.skeleton)
+    except ValueError as error:
+        remedy = "add the persons' areas to the annotations"
+        raise DataError(Defect(source, split, "area", f"unknown, and {error}", remedy)) from None
 
 
 def score_results(people: CocoPeople, poses: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -52,8 +52,7 @@ def fast_inference(model: nn.Module, precision: Precision = "float32") -> nn.Mod
     check_choice("precision", precision, Precision)
     dtype = getattr(torch, precision)
     graph = fold_batch_norms(model).to(dtype).requires_grad_(False)
-    # nn.Module.to takes a memory format, but torch's annotations do not know it.
-    graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack it
     if _onednn_can_fuse(next(model.parameters()).device, dtype):
         fuse_convolutions(graph)
     return FastInference(graph, dtype)

@@ -12,6 +12,7 @@ The last two say in the environment how many processes there are, so that
 
 import logging
 import os
+import signal
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -85,6 +86,12 @@ def processes(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
 def is_first() -> bool:
     """Whether this is the first of the processes that train together, or the only one: the one that prints."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0  # Fabric sets it; its types do not say so
+
+
+def stop_others(fabric: Fabric) -> None:
+    """End the processes that this one started: they would wait for it for ever."""
+    for process in getattr(fabric.strategy.launcher, "procs", []):
+        process.send_signal(signal.SIGKILL)
 
 
 def _kind(accelerator: str) -> str:

@@ -33,8 +33,7 @@ def build_network(
     network = method.build_model(num_joints)
     report = warm_start(network, config.warm_start) if warm and config.warm_start else None
     if config.channels_last:
-        # nn.Module.to takes a memory format, but torch's annotations do not know it.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     if config.sync_batch_norm:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if config.compile:

@@ -4,11 +4,9 @@ from torch import nn
 
 from calbook.codecs.base import Codec
 from calbook.data.coco import CocoPeople
-from calbook.data.defects import DataError, Defect
 from calbook.inference import predict_people
-from calbook.inference.evaluation import has_areas, score_pck, score_results
+from calbook.inference.evaluation import check_scorable, has_areas, score_pck, score_results
 from calbook.inference.result_files import to_results
-from calbook.metrics import torso_lengths
 from calbook.training.learner import Validate
 
 
@@ -31,12 +29,7 @@ def validate_on(people: CocoPeople, *, flip: bool = True, shift: bool = False, b
     Raises:
         DataError: The people have neither areas nor a torso to measure.
     """
-    if not has_areas(people):
-        try:
-            torso_lengths(people.joints, people.visible, people.skeleton)
-        except ValueError as error:  # now, and not after the first epoch
-            problem, remedy = f"not known of everybody, and {error}", "add the areas, or validate on another set"
-            raise DataError(Defect(str(people.pictures), "", "area", problem, remedy)) from None
+    check_scorable(people, str(people.pictures))
     category = people.pycocotools_dict()["categories"][0]["id"]
 
     def validate(network: nn.Module, codec: Codec) -> dict[str, float]:

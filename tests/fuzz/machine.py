@@ -125,8 +125,8 @@ def _begun(*words: str, out: int, err: int, before: Callable[[], object] = lambd
     def work() -> None:
         os.dup2(out, 1)
         os.dup2(err, 2)
-        # Open until the process ends: a context manager would close them under whatever still speaks then.
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # open to the end, for whatever still speaks then
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # likewise
         torch.set_num_threads(1)  # threads do not survive the fork
         signal.alarm(120)
         status: object = 1

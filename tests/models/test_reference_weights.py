@@ -211,7 +211,7 @@ def test_a_shape_that_does_not_fit_is_named_and_nothing_changes() -> None:
     assert report.skipped == ("final_layer.weight", "final_layer.bias")
     assert load_reference_weights(model, tiny_published(), skip="final_layer") == report
     with pytest.raises(ValueError, match="unknown misfits 'ignore'"):
-        load_reference_weights(model, tiny_published(), misfits="ignore")  # type: ignore[arg-type]
+        load_reference_weights(model, tiny_published(), misfits="ignore")
 
 
 def test_weights_of_another_network_are_refused() -> None:

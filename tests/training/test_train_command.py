@@ -128,16 +128,16 @@ def test_a_set_that_cannot_be_scored_is_refused_before_the_training(tmp_path: Pa
     experiment, options = experiments.get("cal-w32-64x48"), parse("cal-w32-64x48", "--data", str(tmp_path))
     with pytest.raises(DataError, match=r"keypoints: other joints than those learnt from, nose, left_eye"):
         command._validation(options, experiment, tmp_path, COCO)
-    with pytest.raises(DataError, match=r"area: not known of everybody, and .* no torso to measure"):
+    with pytest.raises(DataError, match=r"area: unknown, and .* no torso to measure"):
         command._validation(options, experiment, tmp_path, coco.read_split(tmp_path, "val2017").skeleton)
 
 
 def test_a_batch_that_cannot_be_is_refused_before_a_crop_cache_is_made(tmp_path: Path) -> None:
     tiny_coco.write(tmp_path)
     experiment, root = command._experiment(parse("cal-w32-64x48", "--data", str(tmp_path), "--split", "val2017"))
-    with pytest.raises(DataError, match="val2017: 2 people to learn from do not fill a batch of 128"):
+    with pytest.raises(DataError, match="val2017: 2 people do not fill a batch of 128"):
         sets.build_loader(experiment, root, 0)
-    with pytest.raises(DataError, match="batch size: a batch of 128 cannot be shared equally by 3 processes"):
+    with pytest.raises(DataError, match="val2017: a global batch of 128 cannot be shared equally by 3 processes"):
         sets.build_loader(experiment, root, 0, world_size=3)
     assert not (tmp_path / "crops").exists()
 
@@ -159,7 +159,7 @@ def test_weights_of_imagenet_are_begun_from_where_they_are_at_hand(tmp_path: Pat
         ([*SMOKE, "--average", "2"], "average is a decay between 0 and 1"),
         ([*SMOKE, "--precision", "16-mixed"], "--precision: 16-mixed needs a GPU"),
         ([*SMOKE, "--accelerator", "mps"], "--accelerator: mps asked for, and there is no Apple GPU"),
-        ([*SMOKE, "--val-split", "val2017"], "--val-split: who validates on synthetic people is fixed"),
+        ([*SMOKE, "--val-split", "val2017"], "--val-split: the people to validate on are fixed for synthetic data"),
         (["cal-w32-128x96", "--data", "nowhere", "--accelerator", "cpu"], "nowhere"),
     ],
 )

@@ -32,16 +32,25 @@ class Loader(Protocol):
         """This process's share of each batch of an epoch, from batch ``start`` on."""
 
 
+def check_batch(length: int, batch_size: int, world_size: int = 1, drop_last: bool = True) -> None:
+    """Whether an epoch of ``length`` people can be divided into global batches.
+
+    Raises:
+        ValueError: A batch cannot be shared equally by ``world_size`` processes, or not be filled.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(f"a global batch of {batch_size} cannot be shared equally by {world_size} processes")
+    if length < (batch_size if drop_last else world_size):
+        raise ValueError(f"{length} people do not fill a batch of {batch_size}: choose a smaller batch_size")
+
+
 class _Sharing:
     """How an epoch is divided into global batches, and these among processes."""
 
     def __init__(self, length: int, batch_size: int, rank: int, world_size: int, drop_last: bool) -> None:
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(f"a global batch of {batch_size} cannot be shared equally by {world_size} processes")
+        check_batch(length, batch_size, world_size, drop_last)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be from 0 to {world_size - 1}, got {rank}")
-        if length < (batch_size if drop_last else world_size):
-            raise ValueError(f"{length} people do not fill a batch of {batch_size}: choose a smaller batch_size")
         self.length, self.batch_size, self.rank, self.world_size = length, batch_size, rank, world_size
         rest = length % batch_size // world_size  # a last batch must be of equal parts, too
         self.batches = length // batch_size + (rest > 0 and not drop_last)
