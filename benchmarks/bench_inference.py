@@ -8,9 +8,11 @@ map back. Both do the flip test, both sample without smoothing. The two take tur
 Memory is the largest resident set of a child process that predicts 1,000 people, and of
 one that predicts 10,000, with the same small network: once with ``predict_people``, which
 holds the annotations and returns all poses, once with ``stream``, whose poses are dropped
-as they come, and which here reads the pictures itself. Each is measured a second time with
-a C library that gives freed blocks back at once: what it keeps otherwise depends on the
-order of large and small blocks, and hides what the program itself holds.
+as they come, and which here reads the pictures itself. Each is measured with the C library's own rule
+for which blocks come from the heap, with the rule of the ``calbook`` command
+(``calbook.inference.memory``), and with a library that gives freed blocks back at once:
+what it keeps otherwise depends on the order of large and small blocks, and hides what the
+program itself holds.
 
 Writes results/inference-cpu.json.
 """
@@ -40,12 +42,18 @@ from calbook.data.pictures import normalize
 from calbook.data.synthetic import write_coco
 from calbook.geometry import Size
 from calbook.inference import Cutter, Job, annotated_boxes, average_maps, mirrored_maps, predict_people, stream
+from calbook.inference.memory import keep_heap_flat
 from calbook.models import build_model
 from calbook.models.folding import fast_inference
 
 PICTURES, PICTURE_SIZE = 48, (480, 640)
 CROWDS = (1_000, 10_000)
-# Blocks from one megabyte on are the system's again when they are freed (GNU's C library; others pass over this).
+ALLOCATORS = {
+    "kept": "by the C library's own rule",
+    "command": "as the `calbook` command runs it",
+    "given_back": "freed blocks of a megabyte and more given back at once",
+}
+# GNU's C library reads this; others pass over it.
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 WAYS = {"predict_people": "with all annotations and poses", "stream": "which keeps neither"}
 
@@ -127,9 +135,11 @@ def measure_speed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def child(folder: Path, way: str, count: int) -> None:
+def child(folder: Path, allocator: str, way: str, count: int) -> None:
     """Predict ``count`` people in one of ``WAYS`` and print the largest resident set in MB."""
     torch.set_num_threads(1)
+    if allocator == "command":
+        keep_heap_flat()
     model, codec = build_model("cal-hrnet-tiny"), build_codec("cal", (64, 48), (16, 12))
     people = coco.read_split(folder, "val2017")
     if way == "predict_people":
@@ -154,17 +164,16 @@ def peak_megabytes() -> float:
 def measure_memory(folder: Path, repeats: int) -> dict[str, Any]:
     """Largest resident sets, in MB, by allocator and way; the median of a few processes each."""
     figures: dict[str, Any] = {}
-    for allocator, environment in (("kept", {}), ("given_back", GIVEN_BACK)):
+    for allocator in ALLOCATORS:
+        environment = os.environ | (GIVEN_BACK if allocator == "given_back" else {})
         for way in WAYS:
             peaks = {}
             for count in CROWDS:
                 found = []
                 for _ in range(repeats):
-                    command = [sys.executable, __file__, "--child", way, str(count), "--folder", str(folder)]
-                    output = subprocess.run(
-                        command, capture_output=True, text=True, check=True, env=os.environ | environment
-                    ).stdout
-                    found.append(json.loads(output))
+                    command = [sys.executable, __file__, "--child", allocator, way, str(count), "--folder", str(folder)]
+                    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+                    found.append(json.loads(answer.stdout))
                 peaks[count] = statistics.median(found)
                 name = f"{allocator}_{way}_peak_mb_{count}_people"
                 figures |= {name: round(peaks[count], 1), f"{name}_range": [round(min(found), 1), round(max(found), 1)]}
@@ -189,10 +198,10 @@ def table(record: dict[str, Any]) -> str:
         lines.append(f"| {clock} | {loop:.1f} | {package:.1f} | {ratio} |")
     lines += ["", "| peak memory of a process | " + " | ".join(f"{crowd:,} people (MB)" for crowd in CROWDS) + " |"]
     lines.append("| --- |" + " ---: |" * len(CROWDS))
-    for allocator, what in (("kept", ""), ("given_back", "; freed blocks given back at once")):
+    for allocator, what in ALLOCATORS.items():
         for way, remark in WAYS.items():
             peaks = (f"{memory[f'{allocator}_{way}_peak_mb_{crowd}_people']:.0f}" for crowd in CROWDS)
-            lines.append(f"| `{way}`, {remark}{what} | " + " | ".join(peaks) + " |")
+            lines.append(f"| `{way}`, {remark}; {what} | " + " | ".join(peaks) + " |")
     return "\n".join(lines)
 
 
@@ -203,11 +212,11 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=96)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="of each way and crowd, for the median of their peaks")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.folder, options.child[0], int(options.child[1]))
+        child(options.folder, *options.child[:2], int(options.child[2]))
         return
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()

@@ -14,6 +14,7 @@ def keep_heap_flat() -> None:
     gaps, and with them the memory that a stream of pictures takes, depend on the order
     of the pictures and grow for thousands of them. The line is drawn where that rule
     ends anyway. What the environment says of it holds, and other libraries are left alone.
+    Measured by ``benchmarks/bench_inference.py``.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ or "malloc.mmap_threshold" in os.environ.get("GLIBC_TUNABLES", ""):
         return
