@@ -16,6 +16,7 @@ from typing import Any
 
 _FIGURE = r"[+\-−–]?[\d.,]*\d(?:e[+-]?\d+)?\s?%?"
 _FIGURES = re.compile(rf"{_FIGURE}(?: ?(?:/|…|±|to) ?{_FIGURE})?(?: \({_FIGURE}\))?")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NEGATIVE_ZERO = re.compile(r"-(?=0(?:\.0+)?(?![\d.e]))")
 
 
@@ -78,6 +79,17 @@ def duration(seconds: float) -> str:
     if seconds < 300:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def power_of_ten(value: float, digits: int) -> str:
+    """A figure with so many significant digits; below a thousandth, or too long for them, with a power of ten.
+
+    >>> power_of_ten(0.0123, 2), power_of_ten(0.00051, 1), power_of_ten(1.25e-12, 3), power_of_ten(-86400, 2)
+    ('0.012', '5·10⁻⁴', '1.25·10⁻¹²', '-8.6·10⁴')
+    """
+    small = 0 < abs(value) < 1e-3
+    figures, has_power, exponent = (f"{value:.{digits - 1}e}" if small else f"{value:.{digits}g}").partition("e")
+    return f"{figures}·10{str(int(exponent)).translate(_RAISED)}" if has_power else figures
 
 
 def _cell(value: object) -> str:

@@ -44,6 +44,15 @@ class ResultsPage:
                     self.records[record["settings"]["name"], int(record["settings"]["seed"])] = record
         return self._lines[name]
 
+    def findings(self, contrasts: Sequence[Contrast]) -> list[Finding]:
+        """What the rows say of some contrasts, by the rule of ``calbook.experiments.verdicts``.
+
+        Raises:
+            ValueError: A table has no such row.
+            ResultsError: A file was changed by hand.
+        """
+        return [verdicts.finding_of(contrast, self.lines(contrast.table)) for contrast in contrasts]
+
     def command(self, name: str) -> str:
         """What makes the missing rows of a table, with as many seeds as a verdict needs."""
         return f"calbook reproduce {name} --preset {self.preset} --seeds {verdicts.SEEDS}"
@@ -83,15 +92,15 @@ class ResultsPage:
         for name in names:
             claim = CLAIMS[name]
             say(f"**The claim** ({claim.source}). {claim.says}.")
-            body = [row[1:] for row in verdicts.cells((name,), self.preset, self.rows)]
+            found = self.findings(claim.contrasts)
+            body = [[item.contrast.label, *verdicts.figures(item)] for item in found]
             show_table(verdicts.HEADERS[1:], body, f"Differences in points of AP, preset {self.preset}")
-            found = verdicts.findings(claim.contrasts, self.preset, self.rows)
             if any(item.ours for item in found):
                 say(f"**Outcome.** {outcome([(item.contrast.label, item) for item in found])}")
 
     def show_contrasts(self, caption: str, contrasts: tuple[Contrast, ...]) -> None:
         """Show contrasts of which no paper has figures, by the rule of the claims; count those without a row."""
-        found = verdicts.findings(contrasts, self.preset, self.rows)
+        found = self.findings(contrasts)
         body = [[item.contrast.label, *verdicts.figures(item)[1:]] for item in found if item.ours]
         if body:
             title = f"{caption}: differences in points of AP, preset {self.preset}"
@@ -125,12 +134,12 @@ class ResultsPage:
         )
         gain = {size: _less(udp[size], hrnet[size]) for size in sizes}
         masked = self._line("7", RowName("cal-w32-128x96-one-stage"))
-        size = masked.run.experiment.method.input_size if masked.run else None
+        assert masked.run is not None  # a row with a network is run
+        size = masked.run.experiment.method.input_size
         dark = next(
             line for line in self.lines("8") if line.run and line.run.experiment.family == "dark"
             and line.run.experiment.method.input_size == size
         )  # fmt: skip
-        name = f"{size[0]}x{size[1]}" if size else ""
         return {
             "offsets": [_finding(f"UDP not smoothed over HRNet, {size}", gain[size]) for size in sizes],
             "smaller": [
@@ -139,7 +148,8 @@ class ResultsPage:
             "cal-udp": [_finding(f"CAL over UDP not smoothed, {size}", _less(cal[size], udp[size])) for size in sizes],
             "cal-dark": [
                 _finding(
-                    f"CAL with masks from the start over DARK, {name}", _less(masked.by_seed("AP"), dark.by_seed("AP"))
+                    f"CAL with masks from the start over DARK, {size[0]}x{size[1]}",
+                    _less(masked.by_seed("AP"), dark.by_seed("AP")),
                 )
             ],
         }
@@ -175,13 +185,14 @@ class ResultsPage:
 
         Whether both had finished learning, what more people and mini-batches do, and masks from the start.
         """
-        (low, *_) = verdicts.findings(CLAIMS["cal-dark"].contrasts, self.preset, self.rows)
+        (low, *_) = self.findings(CLAIMS["cal-dark"].contrasts)
         if not low.ours:
             return None
         parts = [f"**Beside *CAL beats DARK* at 64x48 ({_at_length(low)}).**"]
         cal, dark = (self.late_gain(f"{family}-w32-64x48") for family in ("cal", "dark"))
         if cal is not None and dark is not None:
-            unfinished = cal > dark + 0.5  # a look at few people is no more exact
+            # CAL went on, and further than DARK; a look at few people is good to half a point
+            unfinished = cal > 1 and cal > dark + 0.5
             parts.append(
                 f"In the last third of its epochs at the full rate CAL won {_signed(cal)} points, DARK {_signed(dark)}"
                 + (": CAL had not finished learning." if unfinished else ".")
@@ -219,19 +230,14 @@ class ResultsPage:
 
     def _line(self, table: str, row: RowName) -> Line:
         """A table's row of this name."""
-        return next(
-            line
-            for line in self.lines(table)
-            if line.row.experiment
-            and line.row.experiment.name == row.network
-            and row.evaluation in (None, line.row.evaluation)
-        )
+        return verdicts.line_of(row, table, self.lines(table))
 
 
 def outcome(named: Sequence[tuple[str, Finding]]) -> str:
     """One sentence per verdict on what came out: what a table says, in words.
 
-    >>> outcome([("A over B", _finding("", {0: 1.0, 1: 1.1, 2: 0.9})), ("A over C", _finding("", {0: 1.0}))])
+    >>> three, one = (verdicts.judge(Contrast("", "8", (), ()), None, found) for found in ((1.0, 1.1, 0.9), (1.0,)))
+    >>> outcome([("A over B", three), ("A over C", one)])
     'Seen: A over B (+1.0). Too few seeds: A over C (+1.0, 1 seed).'
     """
     sentences = []
@@ -276,8 +282,7 @@ def _less(plus: dict[int, float], minus: dict[int, float]) -> dict[int, float]:
 
 def _finding(label: str, found: dict[int, float]) -> Finding:
     """Differences by seed, judged by the rule of the claims."""
-    values = tuple(found.values())
-    return Finding(Contrast(label, "", (), ()), None, values, verdicts.mean_interval(values), verdicts.verdict(values))
+    return verdicts.judge(Contrast(label, "", (), ()), None, tuple(found.values()))
 
 
 def _tells(head: str, column: list[object]) -> bool:

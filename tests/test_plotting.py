@@ -141,6 +141,16 @@ def test_table_rows_fit_the_headings() -> None:
         page.show_table(["a", "b"], [["only one"]])
 
 
+@pytest.mark.parametrize("digits", [1, 3])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.25, 9.996e-4, 1.1e-3, 2.34e-7, 5e-300, -4.2e-5, 123456.0])
+def test_a_figure_with_a_power_of_ten_reads_as_the_number(value: float, digits: int) -> None:
+    text = page.power_of_ten(value, digits)
+    plain = text.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    read = float(plain.replace("·10", "e"))
+    assert read == pytest.approx(value, rel=0.51 * 10.0 ** (1 - digits), abs=0)
+    assert ("·10" in text) == (0 < abs(value) < 1e-3 or abs(value) >= 10**digits)
+
+
 def test_sides_agree_with_the_skeleton() -> None:
     for skeleton in (COCO, from_category(["LKnee", "RKnee", "knee_l", "knee_r", "nose"])):
         for index, partner in enumerate(skeleton.mirror):

@@ -6,7 +6,7 @@ import pytest
 from row_files import write_rows
 
 from calbook import results_page
-from calbook.experiments import claims, verdicts
+from calbook.experiments import claims, reports, verdicts
 from calbook.experiments.claims import CLAIMS
 from calbook.results_page import ResultsPage, outcome
 
@@ -77,6 +77,23 @@ def test_a_claim_is_worded_and_judged(shown, tmp_path):
     }
 
 
+def test_each_table_is_read_once(shown, tmp_path, monkeypatch):
+    read = []
+
+    def lines_of(name, *where):
+        read.append(name)
+        return reports.lines_of(name, *where)
+
+    monkeypatch.setattr(results_page, "lines_of", lines_of)
+    monkeypatch.delattr(verdicts, "lines_of")  # nobody reads it elsewhere
+    page = ResultsPage("smoke", tmp_path)
+    page.show_rows("8")
+    page.show_claims("offsets", "cal-dark", "mask")
+    page.show_beside()
+    page.show_contrasts("Smoothing", claims.ANSWERS["q3"])
+    assert sorted(read) == ["3", "7", "8", "q3"]
+
+
 def test_contrasts_without_rows_are_counted(shown, tmp_path):
     question = claims.ANSWERS["q6"]
     ResultsPage("smoke", tmp_path).show_contrasts("Losses", question)
@@ -121,6 +138,20 @@ def test_beside_the_claims_stand_udp_not_smoothed_and_masks_from_the_start(shown
         "**Beside *CAL beats DARK* at 64x48 (-10.0, 95 % interval -10.0 to -10.0).** "
         "With masks from the start, CAL over DARK at 64x48: +20.0, 95 % interval -4.8 to +44.8 (not seen)."
     )
+
+
+@pytest.mark.parametrize(
+    ("cal", "dark", "unfinished"),
+    [(3.0, 0.0, True), (3.0, 2.8, False), (0.1, -0.5, False), (1.0, 0.0, False), (-1.0, -2.0, False)],
+)
+def test_cal_had_not_finished_where_it_went_on_and_further_than_dark(tmp_path, monkeypatch, cal, dark, unfinished):
+    """Not where it stood still while DARK lost something."""
+    write_rows(tmp_path, "8", {"dark-tiny-64x48": [0.3], "cal-tiny-64x48": [0.2]})
+    gains = {"cal-w32-64x48": cal, "dark-w32-64x48": dark}
+    monkeypatch.setattr(ResultsPage, "late_gain", lambda page, network: gains[network])
+    note = ResultsPage("smoke", tmp_path).cal_over_dark()
+    assert f"CAL won {cal:+.1f} points, DARK {dark:+.1f}" in note
+    assert ("CAL had not finished learning" in note) == unfinished
 
 
 def test_the_last_third_at_the_full_rate_is_measured_on_the_learning_curve(tmp_path):

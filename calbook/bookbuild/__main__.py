@@ -52,7 +52,7 @@ def _command(options: argparse.Namespace) -> int:
         return 0
     if options.command == "serve":
         if options.chapters or options.parameters:
-            raise BookError("serve shows the whole book, with its default parameters: leave chapters and -p away")
+            raise BookError("serve shows the whole book, with its default parameters: leave chapters and -p out")
         serve(book, port=options.port)
         return 0
     chosen = book.choose(options.chapters)

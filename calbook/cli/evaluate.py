@@ -99,7 +99,7 @@ def _launched(options: argparse.Namespace) -> "Iterator[tuple[torch.device, bool
         return
     if options.device is not None:
         problem = "several processes share the work, each on a device of its own"
-        raise DataError(Defect("calbook evaluate", "", "--device", problem, "leave it away, or --devices"))
+        raise DataError(Defect("calbook evaluate", "", "--device", problem, "leave it out, or --devices"))
     fabric = build_fabric(options.devices)
     fabric.launch()
     try:
@@ -119,7 +119,7 @@ def _score_file(options: argparse.Namespace) -> "tuple[dict[str, float], Protoco
     for name, value in vars(options).items():
         if name not in _OPTIONS_OF_A_FILE and value != options.default_of(name):
             problem = f"{options.target} holds poses that are found already"
-            remedy = "leave it away, or name a run folder"
+            remedy = "leave it out, or name a run folder"
             raise DataError(Defect("calbook evaluate", "", f"--{name.replace('_', '-')}", problem, remedy))
     people = read_split(options.data, options.split)
     protocol = Protocol(
@@ -192,7 +192,7 @@ def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
         return read_boxes(options.boxes, people, min_score=options.min_box_score)
     if options.min_box_score:
         problem = "annotated boxes have no scores"
-        remedy = "leave it away, or give a detector's boxes with --boxes FILE"
+        remedy = "leave it out, or give a detector's boxes with --boxes FILE"
         raise DataError(Defect("calbook evaluate", "", "--min-box-score", problem, remedy))
     if not len(people):
         remedy = "give a detector's boxes with --boxes FILE"

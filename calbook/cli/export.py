@@ -42,7 +42,7 @@ def _export(options: argparse.Namespace) -> int:
     from calbook.inference.export import export_onnx
 
     if options.split is not None and options.data is None:
-        remedy = "give the folder of the set with --data DIR, or leave it away"
+        remedy = "give the folder of the set with --data DIR, or leave it out"
         raise DataError(Defect("calbook export", "", "--split", "there is no --data", remedy))
     if options.out.exists() and not options.overwrite:
         raise DataError(Defect(str(options.out), "", "", "exists already", "choose another --out, or say --overwrite"))

@@ -119,7 +119,7 @@ def _look(options: argparse.Namespace, paths: list[Path]) -> "Look":
     from calbook.inference.sources import VIDEO_SUFFIXES, from_detector, from_file, whole_picture
 
     if options.boxes is not None and options.detector_weights is not None:
-        remedy = "leave one of the two away"
+        remedy = "leave one of the two out"
         raise DataError(Defect("calbook predict", "", "--detector-weights", "there are --boxes, too", remedy))
     if options.detector or options.detector_weights is not None:
         return from_detector(PersonDetector(options.detector_weights))

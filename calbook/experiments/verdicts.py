@@ -7,6 +7,7 @@ interval of their mean, by Student's t, lies above zero, *contrary* where it lie
 """
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,16 +50,35 @@ def findings(contrasts: tuple[Contrast, ...], preset: PresetName, rows: Path = R
         ResultsError: A file was changed by hand.
     """
     tables = {name: lines_of(name, preset, rows) for name in dict.fromkeys(item.table for item in contrasts)}
-    return [_finding(contrast, tables[contrast.table]) for contrast in contrasts]
+    return [finding_of(contrast, tables[contrast.table]) for contrast in contrasts]
 
 
-def _finding(contrast: Contrast, lines: list[Line]) -> Finding:
-    chosen = [_line(row, contrast, lines) for row in contrast.plus + contrast.minus]
+def finding_of(contrast: Contrast, lines: Sequence[Line]) -> Finding:
+    """The same of one contrast, from the rows of its table.
+
+    Raises:
+        ValueError: The table has no such row.
+    """
+    chosen = [line_of(row, contrast.table, lines) for row in contrast.plus + contrast.minus]
     signs = [1] * len(contrast.plus) + [-1] * len(contrast.minus)
     values = _differences(chosen, signs)
     printed = [line.theirs("AP") for line in chosen]
     known = [value for value in printed if value is not None]
     paper = sum(s * v for s, v in zip(signs, known, strict=True)) if len(known) == len(printed) else None
+    return judge(contrast, paper, values)
+
+
+def judge(contrast: Contrast, paper: float | None, values: tuple[float, ...]) -> Finding:
+    """A finding by the rule of this module.
+
+    Args:
+        contrast: What was compared.
+        paper: The difference by the printed figures, in points; None where there is none.
+        values: Our differences in points, one per seed.
+
+    >>> judge(Contrast("A over B", "8", (), ()), 0.5, (1.0, 1.1, 0.9)).verdict
+    'seen'
+    """
     return Finding(contrast, paper, values, mean_interval(values), verdict(values))
 
 
@@ -82,12 +102,20 @@ def _is_trained(line: Line) -> bool:
     return line.run is not None and line.run.experiment.is_trained
 
 
-def _line(row: RowName, contrast: Contrast, lines: list[Line]) -> Line:
+def line_of(row: RowName, table: str, lines: Sequence[Line]) -> Line:
+    """The row of this name among those of a table.
+
+    Raises:
+        ValueError: The table has no such row.
+
+    >>> line_of(RowName("cal-w32-64x48"), "8", lines_of("8", "smoke", Path("nowhere"))).row.label
+    'CAL (Ours)'
+    """
     for line in lines:
         network = "" if line.row.experiment is None else line.row.experiment.name
         if network == row.network and row.evaluation in (None, line.row.evaluation):
             return line
-    raise ValueError(f"table {contrast.table} has no row of {row.network}, {row.evaluation or 'any evaluation'}")
+    raise ValueError(f"table {table} has no row of {row.network}, {row.evaluation or 'any evaluation'}")
 
 
 def mean_interval(values: tuple[float, ...]) -> tuple[float, float] | None:
@@ -123,18 +151,17 @@ def verdict(values: tuple[float, ...]) -> Verdict:
 HEADERS = ["claim", "where", "paper", "ours", "95 % interval", "seeds", "verdict"]
 
 
-def cells(names: tuple[str, ...], preset: PresetName, rows: Path = ROWS) -> list[list[object]]:
-    """A row per contrast of some claims, for ``HEADERS``; differences are in points of AP.
+def cells(found: Mapping[str, Sequence[Finding]]) -> list[list[object]]:
+    """A row per finding of some claims, by the claim's name, for ``HEADERS``; differences are in points of AP.
 
-    >>> cells(("mask",), "smoke", Path("nowhere"))[0][2:]
+    >>> cells({"mask": findings(CLAIMS["mask"].contrasts, "smoke", Path("nowhere"))})[0][2:]
     ['+1.0', None, None, 0, 'not run']
     """
-    found = []
-    for name in names:
-        claim = CLAIMS[name]
-        for item in findings(claim.contrasts, preset, rows):
-            found.append([f"{claim.says} ({claim.source})", item.contrast.label, *figures(item)])
-    return found
+    return [
+        [f"{CLAIMS[name].says} ({CLAIMS[name].source})", item.contrast.label, *figures(item)]
+        for name, items in found.items()
+        for item in items
+    ]
 
 
 def figures(item: Finding) -> list[object]:

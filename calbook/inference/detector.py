@@ -58,7 +58,7 @@ def _load(path: Path) -> Any:
     from torchvision.models import detection
 
     if not path.is_file():
-        remedy = f"put {FILE} there (torchvision's, 74 MB), or give boxes with --boxes, or leave both away"
+        remedy = f"put {FILE} there (torchvision's, 74 MB), or give boxes with --boxes, or leave both out"
         raise DataError(Defect(str(path), "", "", "the person detector's weights are not on this machine", remedy))
     digest = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     if digest and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest[1]):

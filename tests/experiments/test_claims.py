@@ -89,7 +89,7 @@ def test_verdicts_are_taken_seed_by_seed(tmp_path, masked, disk, verdict):
     (item,) = findings(MASK.contrasts, "smoke", tmp_path)
     assert item.verdict == verdict
     assert item.ours == pytest.approx([100 * (a - b) for a, b in zip(masked, disk, strict=False)])
-    shown = verdicts.cells(("mask",), "smoke", tmp_path)
+    shown = verdicts.cells({"mask": [item]})
     assert [len(row) for row in shown] == [len(verdicts.HEADERS)]
     assert shown[0][-1] == verdict
 
