@@ -201,13 +201,18 @@ def _boxes(options: argparse.Namespace, people: "CocoPeople") -> "Boxes":
 
 
 def _check_scorable(options: argparse.Namespace, people: "CocoPeople") -> None:
-    """Refuse now what could not be scored after hours of prediction."""
+    """Refuse now what could not be done or scored after hours of prediction."""
     from calbook.inference.evaluation import check_scorable, has_areas
 
+    if options.shift and options.no_flip:
+        problem = "without a flip test there are no mirrored maps to shift"
+        raise DataError(Defect("calbook evaluate", "", "--shift", problem, "leave it out, or --no-flip"))
     if not len(people):
+        problem = "nobody is annotated, only COCO's server can score it"
         if options.results is None:
-            problem = "nobody is annotated, only COCO's server can score it"
             raise DataError(Defect(str(options.data), options.split, "", problem, "write the poses with --results DIR"))
+        if options.json is not None:
+            raise DataError(Defect(str(options.data), options.split, "", problem, "leave out --json"))
         return
     if options.boxes != "gt" and not has_areas(people):
         remedy = "use annotations with areas, or annotated boxes (--boxes gt) to score by PCK"

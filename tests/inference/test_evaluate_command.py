@@ -106,6 +106,11 @@ class TestEvaluate:
         without_torso = write_run(tmp_path / "run", skeleton=coco.read_split(tmp_path / "tiny", "val2017").skeleton)
         for arguments, message in (
             ((run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes), "--results DIR"),
+            (
+                (run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes, "--results", "out")
+                + ("--json", "score.json"),
+                "leave out --json",
+            ),
             ((run_folder, "--data", tmp_path, "--boxes", boxes), "annotated boxes (--boxes gt) to score by PCK"),
             ((without_torso, "--data", tmp_path / "tiny"), "no torso to measure; add the persons' areas"),
         ):
@@ -170,6 +175,7 @@ class TestEvaluate:
         [
             (["--min-box-score", "0.5"], "--min-box-score: annotated boxes have no scores"),
             (["--device", "cpu", "--devices", "2"], "--device: several processes share the work"),
+            (["--shift", "--no-flip"], "--shift: without a flip test there are no mirrored maps to shift"),
         ],
     )
     def test_options_without_effect_are_refused(self, calbook, run_folder, data_folder, options, message):
