@@ -2,11 +2,11 @@
 
     python benchmarks/count_models.py
 
-Counts on empty tensors (no weights are made), so it takes seconds. Writes
+Counts on empty tensors (no weights are made), so it takes a minute or so. Writes
 `results/models.json` and the section "Networks" of the README beside this file.
 """
 
-import sys
+import argparse
 import time
 from typing import Any
 
@@ -125,6 +125,7 @@ def table(rows: list[tuple[str, tuple[int, int], Cost]]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     start = time.perf_counter()
     rows = count_all()
     figures = {
@@ -142,7 +143,7 @@ def main() -> None:
         settings={"sizes": [list(size) for size in SIZES], "num_joints": 17},
         figures=figures,
         seconds=time.perf_counter() - start,
-        command=" ".join(["python benchmarks/count_models.py", *sys.argv[1:]]),
+        command="python benchmarks/count_models.py",
     )
     common.fill("networks", table(rows))
     print(f"{len(rows)} rows written to {common.RESULTS / 'models.json'} and {common.HERE / 'README.md'}")

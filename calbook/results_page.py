@@ -99,7 +99,10 @@ class ResultsPage:
                 say(f"**Outcome.** {outcome([(item.contrast.label, item) for item in found])}")
 
     def show_contrasts(self, caption: str, contrasts: tuple[Contrast, ...]) -> None:
-        """Show contrasts of which no paper has figures, by the rule of the claims; count those without a row."""
+        """Show what the questions ask, by the rule of the claims; count those without a row.
+
+        There is no column for the few printed figures.
+        """
         found = self.findings(contrasts)
         body = [[item.contrast.label, *verdicts.figures(item)[1:]] for item in found if item.ours]
         if body:

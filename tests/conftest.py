@@ -2,11 +2,13 @@
 
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("CALBOOK_SHARED", ROOT.parent / "shared"))
@@ -15,6 +17,9 @@ torch.set_num_threads(1)  # two busy cores: more threads wait for each other
 # The first backward pass of a process looks for devices, which the export to ONNX pretends there are; a process that
 # has found some cannot be forked, as the tests of training do. Hence a first pass before all tests.
 torch.ones(1, requires_grad=True).sum().backward()
+# The lock that tqdm makes is shared by forked processes: one that a test kills while it holds the lock would stop all
+# that come after it.
+tqdm.set_lock(threading.RLock())
 
 
 @pytest.hookimpl(trylast=True)

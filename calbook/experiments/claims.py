@@ -189,7 +189,7 @@ def _of_cal(table: str, *lines: tuple[str, str, str]) -> tuple[Contrast, ...]:
     return tuple(_better(table, plus, minus, label) for label, plus, minus in networks)
 
 
-# What the questions' rows are asked. Nobody has printed figures for them: a contrast says what would be a gain.
+# What the questions' rows are asked: a contrast says what would be a gain. Few of them have printed figures.
 ANSWERS: dict[str, tuple[Contrast, ...]] = {
     "q2": _of_sizes(
         "q2",

@@ -104,13 +104,10 @@ class TestEvaluate:
             person.pop("area", None)
         tiny_coco.write(tmp_path / "tiny", tiny)
         without_torso = write_run(tmp_path / "run", skeleton=coco.read_split(tmp_path / "tiny", "val2017").skeleton)
+        test_set = (run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes)
         for arguments, message in (
-            ((run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes), "--results DIR"),
-            (
-                (run_folder, "--data", tmp_path, "--split", "test-dev2017", "--boxes", boxes, "--results", "out")
-                + ("--json", "score.json"),
-                "leave out --json",
-            ),
+            (test_set, "--results DIR"),
+            (("--json", "score.json", *test_set, "--results", "out"), "leave out --json"),
             ((run_folder, "--data", tmp_path, "--boxes", boxes), "annotated boxes (--boxes gt) to score by PCK"),
             ((without_torso, "--data", tmp_path / "tiny"), "no torso to measure; add the persons' areas"),
         ):
