@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from calbook.results import machine_name
+
 _FIGURE = r"[+\-−–]?[\d.,]*\d(?:e[+-]?\d+)?\s?%?"
 _FIGURES = re.compile(rf"{_FIGURE}(?: ?(?:/|…|±|to) ?{_FIGURE})?(?: \({_FIGURE}\))?")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -62,8 +64,7 @@ def show_provenance(record: Mapping[str, Any], what: str = "Measured") -> None:
         record: What ``results.read`` returned.
         what: How the sentence begins.
     """
-    machine = record["machine"]
-    place = f"{machine['cpu']}, {machine['cores']} cores" if machine["device"] == "cpu" else machine["device"]
+    place = machine_name(record["machine"])
     sentence = f"{what} on {record['date'][:10]} in {duration(record['seconds'])} ({place}) with"
     say(f"{sentence}\n\n```sh\n{record['command']}\n```")
 

@@ -157,6 +157,17 @@ def machine(device: str | None = None) -> dict[str, Any]:
     return {"cpu": _processor(), "cores": cores(), "device": device, "system": platform.system()}
 
 
+def machine_name(machine: Mapping[str, Any]) -> str:
+    """What ``machine`` found, for readers: processor and cores, or the GPU.
+
+    >>> machine_name({"cpu": "Some processor", "cores": 1, "device": "cpu", "system": "Linux"})
+    'Some processor, 1 core'
+    """
+    if machine["device"] != "cpu":
+        return str(machine["device"])
+    return f"{machine['cpu']}, {machine['cores']} core{'s' * (machine['cores'] != 1)}"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

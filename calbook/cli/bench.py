@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from calbook.cli.common import add_command, say, whole
 from calbook.data.defects import DataError, Defect
 from calbook.options import nearest
-from calbook.results import REPOSITORY, read
+from calbook.results import REPOSITORY, machine_name, read
 
 SCRIPTS = REPOSITORY / "benchmarks"
 RESULTS = SCRIPTS / "results"
@@ -152,7 +152,6 @@ def _show(name: str, script: Path, records: dict[str, dict[str, Any]]) -> None:
 
 def provenance(record: dict[str, Any]) -> str:
     """When, where and from which commit a results file was made, in one line."""
-    machine, commit = record["machine"], record["commit"]
-    device = "" if machine["device"] == "cpu" else f", {machine['device']}"
+    commit = record["commit"]
     at = f"commit {commit['hash'][:7]}{' with changes' * commit['dirty']}" if commit else "no commit"
-    return f"{record['date'][:10]}, {machine['cpu']}, {machine['cores']} cores{device}, {at}"
+    return f"{record['date'][:10]}, {machine_name(record['machine'])}, {at}"
