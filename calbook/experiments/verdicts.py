@@ -54,7 +54,7 @@ def findings(contrasts: tuple[Contrast, ...], preset: PresetName, rows: Path = R
 
 
 def finding_of(contrast: Contrast, lines: Sequence[Line]) -> Finding:
-    """The same of one contrast, from the rows of its table.
+    """What the rows of its table say of one contrast; differences are in points of AP.
 
     Raises:
         ValueError: The table has no such row.
